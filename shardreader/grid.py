@@ -1,0 +1,185 @@
+"""Boxes of voxels and the grid of chunks. Floor 1."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import SupportsIndex
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Box", "ChunkGrid", "Triple", "int_triple", "triples"]
+
+Triple = tuple[int, int, int]
+
+
+def int_triple(value: Sequence[SupportsIndex], name: str) -> Triple:
+    """Three exact integers; floats, bools and other lengths are refused with `name`."""
+    if isinstance(value, (str, bytes)) or not hasattr(value, "__len__") or len(value) != 3:
+        raise TypeError(f"{name} must be three integers (x, y, z), not {value!r}")
+    if any(isinstance(item, bool) for item in value):
+        raise TypeError(f"{name} must be integers, not bools: {value!r}")
+    try:
+        x, y, z = (operator.index(item) for item in value)
+    except TypeError:
+        raise TypeError(f"{name} must be integers, not {value!r}") from None
+    return x, y, z
+
+
+def triples(rows: NDArray[np.int64]) -> list[Triple]:
+    """The rows of an integer array of shape (n, 3) as Python tuples."""
+    return [(x, y, z) for x, y, z in rows.tolist()]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A half-open box of voxels, ``lower <= voxel < upper``, in x, y, z order; may be empty.
+
+    Parameters
+    ----------
+    lower, upper : sequence of three ints
+        Global voxel coordinates of the first voxel and of the voxel past the last.
+
+    Raises
+    ------
+    TypeError
+        A corner is not three integers.
+    ValueError
+        A lower coordinate is above its upper one.
+
+    Examples
+    --------
+    >>> box = Box((0, 0, 0), (4, 3, 2))
+    >>> box.shape, box.voxels
+    ((4, 3, 2), 24)
+    """
+
+    lower: Triple
+    upper: Triple
+
+    def __post_init__(self) -> None:
+        lower = int_triple(self.lower, "lower corner of a Box")
+        upper = int_triple(self.upper, "upper corner of a Box")
+        if any(a > b for a, b in zip(lower, upper, strict=True)):
+            raise ValueError(f"lower corner {lower} of a Box is above its upper corner {upper}")
+        object.__setattr__(self, "lower", lower)
+        object.__setattr__(self, "upper", upper)
+
+    @property
+    def shape(self) -> Triple:
+        """Extent in voxels, (x, y, z)."""
+        x, y, z = (b - a for a, b in zip(self.lower, self.upper, strict=True))
+        return x, y, z
+
+    @property
+    def voxels(self) -> int:
+        """How many voxels the box holds."""
+        return prod(self.shape)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the box holds no voxel."""
+        return self.voxels == 0
+
+    def contains(self, other: Box) -> bool:
+        """Whether every voxel of `other` is in this box; an empty box is in every box."""
+        return other.is_empty or self.intersection(other) == other
+
+    def intersection(self, other: Box) -> Box:
+        """The voxels that are in both boxes; an empty box where there are none."""
+        lower = tuple(map(max, self.lower, other.lower))
+        upper = tuple(map(max, lower, map(min, self.upper, other.upper)))
+        return Box(lower, upper)  # type: ignore[arg-type]
+
+    def __str__(self) -> str:
+        return f"{self.lower} to {self.upper}"
+
+
+@dataclass(frozen=True)
+class ChunkGrid:
+    """The regular grid of chunks over a volume; chunks at the upper faces are clipped.
+
+    Specification: volume.md, "Chunked representation of volume data".
+
+    Parameters
+    ----------
+    size : (int, int, int)
+        Extent of the volume in voxels.
+    voxel_offset : (int, int, int)
+        Global coordinate of the volume's first voxel; may be negative.
+    chunk_size : (int, int, int)
+        Nominal extent of a chunk in voxels.
+
+    Examples
+    --------
+    >>> grid = ChunkGrid((124416, 67072, 7063), (0, 0, 0), (128, 128, 32))
+    >>> grid.grid_size
+    (972, 524, 221)
+    >>> grid.cell_shape((971, 523, 220))
+    (128, 128, 23)
+    """
+
+    size: Triple
+    voxel_offset: Triple
+    chunk_size: Triple
+
+    @property
+    def grid_size(self) -> Triple:
+        """How many cells the grid has along x, y, z."""
+        x, y, z = (-(-s // c) for s, c in zip(self.size, self.chunk_size, strict=True))
+        return x, y, z
+
+    @property
+    def bounds(self) -> Box:
+        """The voxel box of the whole volume."""
+        upper = tuple(o + s for o, s in zip(self.voxel_offset, self.size, strict=True))
+        return Box(self.voxel_offset, upper)  # type: ignore[arg-type]
+
+    def cell_box(self, cell: Triple) -> Box:
+        """The voxels of one cell, clipped to the volume."""
+        lower = tuple(
+            o + g * c for o, g, c in zip(self.voxel_offset, cell, self.chunk_size, strict=True)
+        )
+        upper = tuple(a + c for a, c in zip(lower, self.chunk_size, strict=True))
+        return self.bounds.intersection(Box(lower, upper))  # type: ignore[arg-type]
+
+    def cell_shape(self, cell: Triple) -> Triple:
+        """The clipped extent of one cell in voxels."""
+        return self.cell_box(cell).shape
+
+    def cell_extents(self, cells: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Lower corners (global) and clipped shapes of many cells, all int64 of shape (n, 3)."""
+        relative = cells * np.array(self.chunk_size, dtype=np.int64)
+        shapes = np.minimum(
+            np.array(self.chunk_size, dtype=np.int64),
+            np.array(self.size, dtype=np.int64) - relative,
+        )
+        return relative + np.array(self.voxel_offset, dtype=np.int64), shapes
+
+    def cells_touching(self, box: Box) -> Box:
+        """The box of cells that hold a voxel of `box`, which must lie inside the bounds."""
+        if box.is_empty:
+            return Box((0, 0, 0), (0, 0, 0))
+        lower, upper = [], []
+        for a, b, o, c in zip(
+            box.lower, box.upper, self.voxel_offset, self.chunk_size, strict=True
+        ):
+            lower.append((a - o) // c)
+            upper.append(-((o - b) // c))
+        return Box(tuple(lower), tuple(upper))  # type: ignore[arg-type]
+
+    def tiles(self, cells: Box, edge: int) -> Iterator[Box]:
+        """Cut a box of cells at multiples of `edge`, so that a huge one is worked off in parts."""
+        if cells.is_empty:
+            return
+        cuts = []
+        for a, b in zip(cells.lower, cells.upper, strict=True):
+            inner = range(a // edge * edge + edge, b, edge)
+            cuts.append(list(zip([a, *inner], [*inner, b], strict=True)))
+        for z0, z1 in cuts[2]:
+            for y0, y1 in cuts[1]:
+                for x0, x1 in cuts[0]:
+                    yield Box((x0, y0, z0), (x1, y1, z1))

@@ -1,0 +1,98 @@
+"""The compressed Morton code of a grid cell, and its inverse. Floor 1.
+
+Specification: volume.md, "Compressed morton code".
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shardreader.grid import Triple
+
+__all__ = ["MORTON_BITS_LIMIT", "cells_of_chunk_ids", "chunk_ids_of_cells", "morton_bits"]
+
+MORTON_BITS_LIMIT = 64
+
+
+@lru_cache(maxsize=64)
+def _bit_plan(grid_size: Triple) -> list[tuple[int, int]]:
+    """(dimension, bit of its coordinate) for each bit of the code, lowest first."""
+    widest = max((size - 1).bit_length() for size in grid_size)
+    return [(dim, bit) for bit in range(widest) for dim in range(3) if 1 << bit < grid_size[dim]]
+
+
+def morton_bits(grid_size: Triple) -> int:
+    """How many bits the code of this grid has.
+
+    Examples
+    --------
+    >>> morton_bits((972, 524, 221))
+    28
+    """
+    return len(_bit_plan(grid_size))
+
+
+def chunk_ids_of_cells(cells: NDArray[np.integer[Any]], grid_size: Triple) -> NDArray[np.uint64]:
+    """The compressed Morton codes of grid cells.
+
+    Parameters
+    ----------
+    cells : ndarray of int, shape (n, 3)
+        Cells inside the grid, x y z.
+    grid_size : (int, int, int)
+        Cells along x, y, z; the code needs at most 64 bits (checked with ``info``).
+
+    Returns
+    -------
+    ndarray of uint64, shape (n,)
+
+    Examples
+    --------
+    >>> chunk_ids_of_cells(np.array([[1, 0, 0], [0, 1, 0], [3, 5, 1]]), (4, 8, 1)).tolist()
+    [1, 2, 23]
+    """
+    columns = np.asarray(cells).astype(np.uint64, copy=False)
+    codes = np.zeros(len(columns), dtype=np.uint64)
+    one = np.uint64(1)
+    for position, (dim, bit) in enumerate(_bit_plan(grid_size)):
+        codes |= ((columns[:, dim] >> np.uint64(bit)) & one) << np.uint64(position)
+    return codes
+
+
+def cells_of_chunk_ids(
+    chunk_ids: NDArray[np.uint64], grid_size: Triple
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The grid cells of compressed Morton codes, and which codes lie inside the grid.
+
+    Parameters
+    ----------
+    chunk_ids : ndarray of uint64, shape (n,)
+    grid_size : (int, int, int)
+
+    Returns
+    -------
+    cells : ndarray of int64, shape (n, 3)
+        Meaningless where `inside` is False.
+    inside : ndarray of bool, shape (n,)
+
+    Examples
+    --------
+    >>> cells, inside = cells_of_chunk_ids(np.array([23, 32], np.uint64), (4, 8, 1))
+    >>> cells[0].tolist(), inside.tolist()
+    ([3, 5, 1], [True, False])
+    """
+    codes = np.asarray(chunk_ids, dtype=np.uint64)
+    plan = _bit_plan(grid_size)
+    cells = np.zeros((len(codes), 3), dtype=np.int64)
+    one = np.uint64(1)
+    for position, (dim, bit) in enumerate(plan):
+        cells[:, dim] |= (((codes >> np.uint64(position)) & one) << np.uint64(bit)).astype(np.int64)
+    limits = np.array(grid_size, dtype=np.int64)
+    inside: NDArray[np.bool_] = np.logical_and.reduce(cells < limits, axis=1)
+    if len(plan) < MORTON_BITS_LIMIT:
+        inside &= codes >> np.uint64(len(plan)) == 0
+    return cells, inside

@@ -1,0 +1,111 @@
+"""The sharding specification, and where it puts a chunk. Floor 1.
+
+Specification: sharded.md, "Sharding specification".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shardreader.errors import InfoError
+
+__all__ = ["SHARDING_TYPE", "ShardingSpec"]
+
+SHARDING_TYPE = "neuroglancer_uint64_sharded_v1"
+_ENCODINGS = ("raw", "gzip")
+_ID_BITS = 64
+
+
+@dataclass(frozen=True)
+class ShardingSpec:
+    """Which shard and minishard hold a chunk, and how they are encoded.
+
+    Parameters
+    ----------
+    preshift_bits, minishard_bits, shard_bits : int
+        As in the specification; 0 to 64, 0 to 32, and 0 to 64 less ``minishard_bits``.
+    hash : {"identity"}
+    minishard_index_encoding, data_encoding : {"raw", "gzip"}
+
+    Examples
+    --------
+    >>> fafb = ShardingSpec(preshift_bits=9, minishard_bits=6, shard_bits=13,
+    ...                     minishard_index_encoding="gzip", data_encoding="gzip")
+    >>> shards, minishards = fafb.locate(np.array([0x123ABC0], np.uint64))
+    >>> fafb.file_name(int(shards[0])), int(minishards[0])
+    ('0247.shard', 21)
+    """
+
+    preshift_bits: int
+    minishard_bits: int
+    shard_bits: int
+    hash: str = "identity"
+    minishard_index_encoding: str = "raw"
+    data_encoding: str = "raw"
+
+    @classmethod
+    def from_json(cls, member: object, path: str) -> ShardingSpec:
+        """Parse a ``sharding`` member of an ``info``; `path` is its JSON path, for messages."""
+        if not isinstance(member, Mapping):
+            raise InfoError(f"{path}: expected a JSON object, found {member!r}")
+        if member.get("@type") != SHARDING_TYPE:
+            raise InfoError(f'{path}["@type"]: expected {SHARDING_TYPE!r}, found '
+                            f"{member.get('@type')!r}")  # fmt: skip
+        minishard_bits = _bits(member, "minishard_bits", 32, path)
+        return cls(
+            preshift_bits=_bits(member, "preshift_bits", _ID_BITS, path),
+            minishard_bits=minishard_bits,
+            shard_bits=_bits(member, "shard_bits", _ID_BITS - minishard_bits, path),
+            hash=_choice(member, "hash", None, ("identity",), path),
+            minishard_index_encoding=_choice(
+                member, "minishard_index_encoding", "raw", _ENCODINGS, path
+            ),
+            data_encoding=_choice(member, "data_encoding", "raw", _ENCODINGS, path),
+        )
+
+    @property
+    def shard_index_end(self) -> int:
+        """Length of the shard index in bytes; offsets in a shard count from here."""
+        return 16 << self.minishard_bits
+
+    def locate(
+        self, chunk_ids: NDArray[np.uint64]
+    ) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """Shard and minishard numbers of chunk ids, each uint64 of the same shape."""
+        hashed = _shift_right(np.asarray(chunk_ids, dtype=np.uint64), self.preshift_bits)
+        minishards = hashed & np.uint64((1 << self.minishard_bits) - 1)
+        shards = _shift_right(hashed, self.minishard_bits)
+        return shards & np.uint64((1 << self.shard_bits) - 1), minishards
+
+    def file_name(self, shard_number: int) -> str:
+        """The name of a shard's file: lowercase hexadecimal of ceil(shard_bits / 4) digits."""
+        return f"{shard_number:0{-(-self.shard_bits // 4)}x}.shard"
+
+
+def _shift_right(values: NDArray[np.uint64], bits: int) -> NDArray[np.uint64]:
+    # A shift by the whole width is undefined in C, and so in numpy.
+    return values >> np.uint64(bits) if bits < _ID_BITS else np.zeros_like(values)
+
+
+def _bits(member: Mapping[str, Any], name: str, most: int, path: str) -> int:
+    value = member.get(name)
+    if type(value) is not int or not 0 <= value <= most:
+        raise InfoError(f"{path}.{name}: expected an integer from 0 to {most}, found {value!r}")
+    return value
+
+
+def _choice(
+    member: Mapping[str, Any], name: str, default: str | None, choices: tuple[str, ...], path: str
+) -> str:
+    value = member.get(name, default)
+    if value not in choices:
+        raise InfoError(
+            f"{path}.{name}: expected one of {', '.join(map(repr, choices))}, found {value!r} "
+            "(not supported by this version)"
+        )
+    return str(value)

@@ -1,0 +1,79 @@
+"""A few threads that work off a list together with the thread that called. Floor 1."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TypeVar
+
+__all__ = ["Workers", "cores"]
+
+_T = TypeVar("_T")
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Workers:
+    """Runs a function over items on up to `threads` threads, the caller's own among them.
+
+    The pool is made on first use, and not at all for one thread or one item, so that a single
+    lookup never waits for another thread.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._pool: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+
+    def run(self, work: Callable[[_T], None], items: Iterable[_T]) -> None:
+        """Call ``work(item)`` for each item; after an error no new item is begun.
+
+        Raises
+        ------
+        Exception
+            What the earliest of the failed items raised, when all running ones are done.
+        """
+        queue = deque(enumerate(items))
+        failures: list[tuple[int, BaseException]] = []
+
+        def work_off() -> None:
+            while not failures:
+                try:
+                    number, item = queue.popleft()
+                except IndexError:
+                    return
+                try:
+                    work(item)
+                except BaseException as error:  # noqa: BLE001 (raised by run below)
+                    failures.append((number, error))
+
+        helpers = min(self.threads, len(queue)) - 1
+        futures = [self._executor().submit(work_off) for _ in range(helpers)]
+        try:
+            work_off()
+        finally:
+            queue.clear()
+            wait(futures)
+        if failures:
+            raise min(failures, key=lambda failure: failure[0])[1]
+
+    def close(self) -> None:
+        """End the pool's threads; a later `run` makes new ones."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=True)
+
+    def _executor(self) -> ThreadPoolExecutor:
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self.threads - 1, "shardreader")
+            return self._pool
