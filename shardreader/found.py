@@ -1,0 +1,112 @@
+"""What a search for chunks found, and the plan of the reads that fetch them. Floor 2.
+
+Plain values; nothing here reads a file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shardreader.byterange import join_ranges
+from shardreader.errors import PointStatus, ShardReaderError
+from shardreader.store import FileIdentity
+
+__all__ = ["Found", "FoundFile", "ReadJob", "plan_reads"]
+
+# Reading a gap this small costs less than another system call.
+_GAP = 4096
+_MOST_BYTES = 1 << 20
+_MOST_CHUNKS = 32
+
+
+class FoundFile(NamedTuple):
+    """A file that holds chunks; `identity` is None where it does not exist."""
+
+    name: str
+    identity: FileIdentity | None
+
+
+@dataclass(eq=False)
+class Found:
+    """The answer of a source to "where are these chunks?", one row a chunk, in input order.
+
+    Attributes
+    ----------
+    keys : ndarray of uint64, shape (n,)
+        Chunk ids.
+    cells : ndarray of int64, shape (n, 3), or None
+        Grid cells, where the keys are chunks of a volume.
+    status : ndarray of uint8, shape (n,)
+        `PointStatus` OK, EMPTY, NOT_DOWNLOADED or CORRUPT.
+    file_numbers : ndarray of int64, shape (n,)
+        Index into `files`.
+    starts, ends : ndarray of int64, shape (n,)
+        Byte range in the file, where the status is OK.
+    problems : dict of int to ShardReaderError
+        Why a chunk is CORRUPT, by row.
+    """
+
+    keys: NDArray[np.uint64]
+    cells: NDArray[np.int64] | None
+    status: NDArray[np.uint8]
+    file_numbers: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    files: list[FoundFile]
+    problems: dict[int, ShardReaderError]
+
+    @classmethod
+    def blank(cls, keys: NDArray[np.uint64], cells: NDArray[np.int64] | None) -> Found:
+        """Rows that a source is about to fill in."""
+        count = len(keys)
+        files, starts, ends = (np.zeros(count, dtype=np.int64) for _ in range(3))
+        return cls(keys, cells, np.zeros(count, np.uint8), files, starts, ends, [], {})
+
+    def rows(self, status: PointStatus) -> NDArray[np.intp]:
+        """The rows of one status."""
+        return np.flatnonzero(self.status == status)
+
+    def mark_corrupt(self, rows: NDArray[np.integer[Any]], error: ShardReaderError) -> None:
+        """Set rows to CORRUPT, with the reason."""
+        self.status[rows] = PointStatus.CORRUPT
+        self.problems.update(dict.fromkeys(rows.tolist(), error))
+
+    def subset(self, rows: NDArray[np.integer[Any]]) -> tuple[Any, ...]:
+        """Keys and cells of some rows, to search for them again."""
+        return self.keys[rows], None if self.cells is None else self.cells[rows]
+
+
+class ReadJob(NamedTuple):
+    """One positional read: the bytes ``[start, end)`` of a file, and the rows that it serves."""
+
+    file: FoundFile
+    start: int
+    end: int
+    rows: list[int]
+
+
+def plan_reads(found: Found, rows: NDArray[np.integer[Any]], *, jobs: int) -> list[ReadJob]:
+    """Sort rows by file and offset, and join neighbours into at least `jobs` reads if possible."""
+    order = rows[np.lexsort((found.starts[rows], found.file_numbers[rows]))]
+    files, starts, ends = found.file_numbers[order], found.starts[order], found.ends[order]
+    reads = join_ranges(
+        files,
+        starts,
+        ends,
+        gap=_GAP,
+        most_bytes=_MOST_BYTES,
+        most_ranges=max(1, min(_MOST_CHUNKS, len(order) // jobs)),
+    )
+    return [
+        ReadJob(
+            found.files[int(files[first])],
+            int(starts[first]),
+            int(ends[last - 1]),
+            order[first:last].tolist(),
+        )
+        for first, last in reads
+    ]

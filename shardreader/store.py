@@ -1,0 +1,246 @@
+"""Positional reads of a local directory. Floor 2; with `remote_store` alone to read volume bytes.
+
+No memory maps: a drive that goes away would kill the process.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from shardreader.errors import ReadError, ShardError
+
+__all__ = ["FileIdentity", "LocalStore", "StaleFileError"]
+
+# macOS allows a process 256 descriptors.
+MOST_HANDLES = 64
+_READ_FLAGS = (
+    os.O_RDONLY
+    | getattr(os, "O_BINARY", 0)  # Windows
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NONBLOCK", 0)  # opening a FIFO must not wait for a writer
+)
+_MOST_PER_CALL = 1 << 30  # some systems refuse a read of 2 GiB or more
+_HAS_PREAD = hasattr(os, "pread")
+# Windows does not replace a file that a reader holds, and `fetch` replaces shards.
+_KEEPS_HANDLES = os.name != "nt"
+
+
+class FileIdentity(NamedTuple):
+    """What tells one version of a file from another."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+
+
+class StaleFileError(Exception):
+    """The file is no longer the one that the read was planned for. Never leaves the package."""
+
+
+class _Handle:
+    def __init__(self, descriptor: int, identity: FileIdentity) -> None:
+        self.descriptor = descriptor
+        self.identity = identity
+        self.users = 1
+        self.lock = threading.Lock()
+
+
+class LocalStore:
+    """Files below one directory, read by position through a bounded set of descriptors.
+
+    Names are relative to `root`, with ``/`` between components. Safe from many threads.
+
+    Examples
+    --------
+    >>> store = LocalStore("fixtures/fafb-mini")
+    >>> identity = store.identity("info")
+    >>> store.read("info", start=0, end=1, identity=identity)
+    b'{'
+    >>> store.identity("no such file") is None
+    True
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._handles: OrderedDict[str, _Handle] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def path(self, name: str) -> str:
+        """The whole path of a file, for messages and calls of the operating system."""
+        return os.path.normpath(os.path.join(self.root, *name.split("/")))
+
+    def identity(self, name: str) -> FileIdentity | None:
+        """The present identity of a file; None where it does not exist.
+
+        Raises
+        ------
+        ReadError
+            The operating system gives another reason than "no such file".
+        ShardError
+            There is something else than a regular file.
+        """
+        path = self.path(name)
+        try:
+            found = os.stat(path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise read_error(path, "look at it", error) from error
+        return _identity(path, found)
+
+    def is_file(self, name: str) -> bool:
+        """Whether there is a file of this name; any trouble in finding out is a no."""
+        return os.path.isfile(self.path(name))
+
+    def is_directory(self, name: str) -> bool:
+        """Whether there is a directory of this name; any trouble in finding out is a no."""
+        return os.path.isdir(self.path(name))
+
+    def read(self, name: str, *, start: int, end: int, identity: FileIdentity) -> bytes:
+        """The bytes ``[start, end)`` of a file, all of them.
+
+        Raises
+        ------
+        StaleFileError
+            The file is not the one of `identity` any more, or ends before `end`.
+        ReadError
+            The operating system refuses.
+        """
+        with self._open(name, identity) as handle:
+            try:
+                data = _read_at(handle, start, end - start)
+            except OSError as error:
+                raise read_error(
+                    self.path(name), f"read its bytes [{start}, {end})", error
+                ) from error
+        if len(data) != end - start:
+            raise StaleFileError(name)
+        return data
+
+    def close(self) -> None:
+        """Close the descriptors; a later read opens them anew."""
+        with self._lock:
+            self._drop_idle(keep=0)
+
+    def abandon(self) -> None:
+        """Close the descriptors in a forked child, where the lock may be held by nobody."""
+        for handle in self._handles.values():
+            os.close(handle.descriptor)
+
+    @contextmanager
+    def _open(self, name: str, identity: FileIdentity) -> Iterator[_Handle]:
+        handle = self._take(name, identity) or self._open_anew(name, identity)
+        try:
+            yield handle
+        finally:
+            with self._lock:
+                handle.users -= 1
+                kept = self._handles.get(name) is handle
+                if handle.users == 0 and not (kept and _KEEPS_HANDLES):
+                    if kept:
+                        del self._handles[name]
+                    os.close(handle.descriptor)
+
+    def _take(self, name: str, identity: FileIdentity) -> _Handle | None:
+        with self._lock:
+            handle = self._handles.get(name)
+            if handle is None or handle.identity != identity:
+                return None
+            handle.users += 1
+            self._handles.move_to_end(name)
+            return handle
+
+    def _open_anew(self, name: str, identity: FileIdentity) -> _Handle:
+        path = self.path(name)
+        try:
+            descriptor = self._descriptor(path)
+        except FileNotFoundError:
+            raise StaleFileError(name) from None
+        except OSError as error:
+            raise read_error(path, "open it", error) from error
+        try:
+            found = _identity(path, os.fstat(descriptor))
+            if found != identity:
+                raise StaleFileError(name)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        handle = _Handle(descriptor, identity)
+        with self._lock:
+            before = self._handles.pop(name, None)
+            if before is not None and before.users == 0:
+                os.close(before.descriptor)
+            self._handles[name] = handle
+            self._drop_idle(keep=MOST_HANDLES)
+        return handle
+
+    def _descriptor(self, path: str) -> int:
+        try:
+            return os.open(path, _READ_FLAGS)
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+        with self._lock:
+            self._drop_idle(keep=0)
+        return os.open(path, _READ_FLAGS)
+
+    def _drop_idle(self, keep: int) -> None:
+        """Close the least recently used descriptors that nobody reads from. Needs the lock."""
+        for name, handle in list(self._handles.items()):
+            if len(self._handles) <= keep:
+                return
+            if handle.users == 0:
+                del self._handles[name]
+                os.close(handle.descriptor)
+
+
+def _identity(path: str, found: os.stat_result) -> FileIdentity:
+    if not stat.S_ISREG(found.st_mode):
+        raise ShardError(
+            f"{path}: expected a regular file, found {_file_type(found.st_mode)}; "
+            "move it away and copy the file from the source again"
+        )
+    return FileIdentity(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def _file_type(mode: int) -> str:
+    names = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
+    return names.get(stat.S_IFMT(mode), "a special file")
+
+
+def _read_at(handle: _Handle, position: int, length: int) -> bytes:
+    """Up to `length` bytes from `position`; fewer only at the end of the file."""
+    pieces = []
+    while length > 0:
+        wanted = min(length, _MOST_PER_CALL)
+        if _HAS_PREAD:
+            piece = os.pread(handle.descriptor, wanted, position)
+        else:
+            with handle.lock:
+                os.lseek(handle.descriptor, position, os.SEEK_SET)
+                piece = os.read(handle.descriptor, wanted)
+        if not piece:
+            break
+        pieces.append(piece)
+        position += len(piece)
+        length -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def read_error(path: str, action: str, error: OSError) -> ReadError:
+    """An operating system's refusal as a `ReadError` that says which file and what to do."""
+    name = errno.errorcode.get(error.errno or 0, "unknown error")
+    result = ReadError(
+        f"{path}: cannot {action}: {error.strerror or error} ({name}); this says nothing about "
+        "the data: check the drive, the permissions and the limits, then try again"
+    )
+    result.errno = error.errno
+    return result
