@@ -1,0 +1,137 @@
+"""The voxels of one box, gathered from its chunks. Floor 4; used by `volume`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shardreader.chunk import ChunkDecoder
+from shardreader.flat_output import FlatOutput
+from shardreader.grid import Box, ChunkGrid, triples
+
+__all__ = ["BoxRead", "check_output", "no_overlap"]
+
+
+class BoxRead:
+    """Writes the chunks of `box` into an array as they come.
+
+    Parameters
+    ----------
+    box : Box
+        Inside the volume, not empty.
+    out : ndarray or None
+        The caller's array of the box's shape (x, y, z); None makes one in Fortran order.
+
+    Attributes
+    ----------
+    cells : ndarray of int64, shape (n, 3)
+        The chunks that the box touches.
+    """
+
+    def __init__(
+        self,
+        grid: ChunkGrid,
+        decoder: ChunkDecoder,
+        box: Box,
+        dtype: np.dtype[Any],
+        out: NDArray[Any] | None,
+    ) -> None:
+        self._decoder = decoder
+        self._box = box
+        self._dtype = dtype
+        self._out = out
+        self._target: FlatOutput | None = None
+        self._array = out
+        self.cells = cells_of(grid.cells_touching(box))
+        corners, shapes = grid.cell_extents(self.cells)
+        box_lower, box_upper = np.array([box.lower, box.upper], dtype=np.int64)
+        lower, upper = np.maximum(corners, box_lower), np.minimum(corners + shapes, box_upper)
+        # Of each chunk's part of the box: its corners in the chunk, and in the array.
+        self._cell_shapes = triples(shapes)
+        self._lower, self._upper = triples(lower - corners), triples(upper - corners)
+        self._first, self._last = triples(lower - box_lower), triples(upper - box_lower)
+
+    def prepare(self, background: NDArray[np.intp]) -> None:
+        """Have memory ready, with 0 in the chunks whose rows in `cells` are given."""
+        if self._array is None:
+            # Fresh zeroed memory costs no more than fresh memory, but recycled memory does.
+            allocate = np.zeros if len(background) else np.empty
+            self._array = allocate(self._box.shape, self._dtype, order="F")
+        elif self._target is None and not FlatOutput.fits(self._array):
+            self._array = np.zeros(self._box.shape, self._dtype, order="F")
+        if self._target is None:
+            self._target = FlatOutput(self._array)
+            if self._array is not self._out:
+                return
+        for row in background.tolist():
+            part = zip(self._first[row], self._last[row], strict=True)
+            self._array[tuple(slice(a, b) for a, b in part)] = 0
+
+    def consume(self, row: int, encoded: bytes) -> None:
+        """Decode the part of one chunk that lies in the box. Raises FormatFault."""
+        if self._target is None:
+            raise RuntimeError("prepare() comes first")
+        self._decoder.decode_box(
+            encoded,
+            self._cell_shapes[row],
+            self._lower[row],
+            self._upper[row],
+            self._target.flat,
+            self._target.at(self._first[row]),
+            self._target.strides,
+        )
+
+    def result(self) -> NDArray[Any]:
+        """The array, once all chunks are consumed."""
+        if self._array is None:
+            raise RuntimeError("prepare() comes first")
+        if self._out is not None and self._array is not self._out:
+            self._out[...] = self._array
+            return self._out
+        return self._array
+
+
+def cells_of(cells: Box) -> NDArray[np.int64]:
+    """The cells of a box of cells, int64 of shape (n, 3), x fastest."""
+    ranges = [np.arange(a, b) for a, b in zip(cells.lower, cells.upper, strict=True)]
+    z, y, x = np.meshgrid(ranges[2], ranges[1], ranges[0], indexing="ij")
+    return np.stack([x.ravel(), y.ravel(), z.ravel()], axis=1).astype(np.int64)
+
+
+def check_output(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Refuse an ``out=`` that cannot take the box exactly.
+
+    Raises
+    ------
+    TypeError
+        Not an array, or one of another type: labels are never converted on the way.
+    ValueError
+        Another shape, read-only, or elements that share memory.
+    """
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be a numpy array, not {type(out).__name__}")
+    if out.dtype != dtype:
+        raise TypeError(f"out has dtype {out.dtype}, the volume has {dtype}")
+    if out.shape != shape:
+        raise ValueError(f"out has shape {out.shape}, the box has {shape}")
+    if not out.flags.writeable:
+        raise ValueError("out is read-only")
+    if not no_overlap(out):
+        raise ValueError("elements of out share memory")
+
+
+def no_overlap(array: NDArray[Any]) -> bool:
+    """Whether the elements of an array are surely apart in memory."""
+    steps = sorted(
+        (abs(stride), length)
+        for stride, length in zip(array.strides, array.shape, strict=True)
+        if length > 1
+    )
+    reach = array.itemsize
+    for stride, length in steps:
+        if stride < reach:
+            return False
+        reach = stride * (length - 1) + reach
+    return True

@@ -1,0 +1,104 @@
+"""One walk over chunks: find them, then hand over the encoding of each that is stored. Floor 4."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shardreader.errors import (
+    ChunkError,
+    FormatFault,
+    NotDownloadedError,
+    PointStatus,
+    ReadError,
+)
+from shardreader.found import Found
+from shardreader.sharded_source import ShardedSource
+from shardreader.workers import Workers
+
+__all__ = ["not_downloaded", "refuse_chunks", "visit_chunks"]
+
+_MOST_TRIES = 3
+
+
+def visit_chunks(
+    source: ShardedSource,
+    workers: Workers,
+    cells: NDArray[np.int64],
+    *,
+    settle: Callable[[Found, NDArray[np.intp]], None],
+    consume: Callable[[int, bytes], None],
+    fail: Callable[[int, ChunkError], None],
+) -> None:
+    """Find the chunks at `cells`, then read those that are stored.
+
+    Parameters
+    ----------
+    cells : ndarray of int64, shape (n, 3)
+    settle : callable
+        Gets what was found and the rows of `cells` it is about, before any read; again for those
+        whose file was replaced in between.
+    consume : callable
+        Gets a row of `cells` and the encoded bytes, on any of the workers' threads.
+    fail : callable
+        Gets a row and its error instead, where the bytes break the format.
+
+    Raises
+    ------
+    ReadError
+        The operating system refuses, or files keep changing.
+    """
+    rows = np.arange(len(cells))
+    for _ in range(_MOST_TRIES):
+        found = source.find(cells[rows], workers)
+        settle(found, rows)
+        rows = _read(source, workers, found, rows, consume, fail)
+        if len(rows) == 0:
+            return
+    location = source.location(found, 0)
+    raise ReadError(
+        f"{location.file}: changed {_MOST_TRIES} times while it was read; wait until it is "
+        "written, then try again"
+    )
+
+
+def _read(
+    source: ShardedSource,
+    workers: Workers,
+    found: Found,
+    rows: NDArray[np.intp],
+    consume: Callable[[int, bytes], None],
+    fail: Callable[[int, ChunkError], None],
+) -> NDArray[np.intp]:
+    def consume_row(row: int, encoded: bytes) -> None:
+        consume(int(rows[row]), encoded)
+
+    def fail_row(row: int, fault: FormatFault) -> None:
+        fail(int(rows[row]), source.chunk_error(found, row, fault))
+
+    return rows[source.read(found, consume_row, fail_row, workers)]
+
+
+def refuse_chunks(source: ShardedSource, found: Found, *, forgive_absent: bool) -> None:
+    """Raise where a box must not be read: damage first, then what is missing."""
+    corrupt = found.rows(PointStatus.CORRUPT)
+    if len(corrupt):
+        raise found.problems[int(corrupt[0])]
+    absent = found.rows(PointStatus.NOT_DOWNLOADED)
+    if len(absent) and not forgive_absent:
+        count = f"{len(absent)} of {len(found.status)} chunks of the box are"
+        raise not_downloaded(source, found, int(absent[0]), count)
+
+
+def not_downloaded(source: ShardedSource, found: Found, row: int, count: str) -> NotDownloadedError:
+    """The error for a chunk whose file is not in this copy."""
+    location = source.location(found, row)
+    error = NotDownloadedError(
+        f"{location}: this file is not in the copy ({count} NOT_DOWNLOADED, this is the first); "
+        f'{source.advice(str(location.file))}, or open the volume with missing="zero" to read '
+        "what is not downloaded as 0"
+    )
+    error.location = location
+    return error

@@ -1,0 +1,201 @@
+"""The labels at many points, gathered from their chunks. Floor 4; used by `volume`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shardreader.chunk import ChunkDecoder, PointBatch
+from shardreader.chunk_visit import not_downloaded
+from shardreader.errors import (
+    ChunkError,
+    InvalidPointError,
+    OutOfBoundsError,
+    PointStatus,
+    ShardReaderError,
+)
+from shardreader.found import Found
+from shardreader.grid import ChunkGrid, triples
+from shardreader.sharded_source import ShardedSource
+
+__all__ = ["PointRead", "refuse_points"]
+
+
+class PointRead:
+    """Groups points by chunk in linear time, and takes their labels chunk by chunk.
+
+    Parameters
+    ----------
+    voxels : ndarray of int64, shape (n, 3)
+        Inside the volume where `status` is OK.
+    status : ndarray of uint8, shape (n,)
+        Filled in.
+
+    Attributes
+    ----------
+    cells : ndarray of int64, shape (g, 3)
+        The chunks that hold points.
+    labels : ndarray, shape (n,)
+    """
+
+    def __init__(
+        self,
+        grid: ChunkGrid,
+        decoder: ChunkDecoder,
+        voxels: NDArray[np.int64],
+        status: NDArray[np.uint8],
+        dtype: np.dtype[Any],
+    ) -> None:
+        self._grid = grid
+        self._decoder = decoder
+        self.bounds = grid.bounds
+        self.voxels = voxels
+        self.status = status
+        self.labels = np.zeros(len(voxels), dtype=dtype)
+        self._errors: dict[int, ShardReaderError] = {}
+        self._absent: dict[int, tuple[Found, int]] = {}
+        self._damaged_in_part: set[int] = set()
+        self._group()
+
+    def _group(self) -> None:
+        valid = np.flatnonzero(self.status == PointStatus.OK)
+        columns = self.voxels if len(valid) == len(self.voxels) else self.voxels[valid]
+        keys = np.zeros(len(valid), dtype=np.int64)
+        packed = np.zeros(len(valid), dtype=np.uint64)
+        bits = [(size - 1).bit_length() for size in self._grid.chunk_size]
+        stride, shift = 1, 0
+        strides = []
+        for axis in range(3):
+            offset, edge = self._grid.voxel_offset[axis], self._grid.chunk_size[axis]
+            relative = columns[:, axis] - offset
+            cell = relative // edge
+            packed |= (relative - cell * edge).astype(np.uint64) << np.uint64(shift)
+            keys += cell * stride
+            strides.append(stride)
+            stride *= self._grid.grid_size[axis]
+            shift += bits[axis]
+        from shardreader.grouping import sort_by_key  # numba, on the first lookup only
+
+        order, distinct, self._firsts = sort_by_key(keys)
+        self.batch = PointBatch(
+            packed[order],
+            (bits[0], bits[1]),
+            order if len(valid) == len(self.voxels) else valid[order],
+            self.labels,
+            self.status,
+        )
+        gx, gy, _ = self._grid.grid_size
+        self.cells = np.stack([distinct % gx, distinct // gx % gy, distinct // (gx * gy)], axis=1)
+        self._cell_shapes = triples(self._grid.cell_extents(self.cells)[1])
+
+    def settle(self, found: Found, rows: NDArray[np.intp]) -> None:
+        """Give points whose chunk is not stored the status of the chunk."""
+        for at in np.flatnonzero(found.status != PointStatus.OK).tolist():
+            row = int(rows[at])
+            self.status[self._points(row)] = found.status[at]
+            if found.status[at] == PointStatus.CORRUPT:
+                self._errors[row] = found.problems[at]
+            elif found.status[at] == PointStatus.NOT_DOWNLOADED:
+                self._absent[row] = (found, at)
+
+    def consume(self, row: int, encoded: bytes) -> None:
+        """Read the labels of one chunk's points. Raises FormatFault."""
+        fault = self._decoder.read_voxels(
+            encoded,
+            self._cell_shapes[row],
+            self.batch,
+            int(self._firsts[row]),
+            int(self._firsts[row + 1]),
+        )
+        if fault is not None:
+            self._damaged_in_part.add(row)
+            raise fault
+
+    def fail(self, row: int, error: ChunkError) -> None:
+        """Mark the points of a damaged chunk, and remember why."""
+        self._errors[row] = error
+        if row not in self._damaged_in_part:
+            self.status[self._points(row)] = PointStatus.CORRUPT
+
+    def first_error(self) -> tuple[int, ShardReaderError]:
+        """The first CORRUPT point and what is wrong with its chunk."""
+        return min(
+            ((self._first(row, PointStatus.CORRUPT), error) for row, error in self._errors.items()),
+            key=lambda pair: pair[0],
+        )
+
+    def first_absent(self) -> tuple[int, Found, int]:
+        """The first NOT_DOWNLOADED point, and the search and row that say so."""
+        return min(
+            (
+                (self._first(row, PointStatus.NOT_DOWNLOADED), *where)
+                for row, where in self._absent.items()
+            ),
+            key=lambda triple: triple[0],
+        )
+
+    def _first(self, row: int, status: PointStatus) -> int:
+        points = self._points(row)
+        return int(points[self.status[points] == status].min())
+
+    def _points(self, row: int) -> NDArray[np.int64]:
+        return self.batch.order[self._firsts[row] : self._firsts[row + 1]]
+
+
+def refuse_points(
+    source: ShardedSource,
+    read: PointRead,
+    shape: tuple[int, ...],
+    *,
+    forgive_absent: bool,
+) -> None:
+    """Raise where points have no label: damage first, then what is missing, then bad points.
+
+    The exception carries the whole answer in ``labels`` and ``status``.
+    """
+    counts = np.bincount(read.status, minlength=len(PointStatus))
+    total = len(read.status)
+    error: Exception | None = None
+    if counts[PointStatus.CORRUPT]:
+        point, reason = read.first_error()
+        error = type(reason)(
+            f"{counts[PointStatus.CORRUPT]} of {total} points are CORRUPT; the first is "
+            f"{_point(read, point, shape)}: {reason}"
+        )
+        error.__cause__ = reason
+    elif counts[PointStatus.NOT_DOWNLOADED] and not forgive_absent:
+        point, found, row = read.first_absent()
+        count = f"{counts[PointStatus.NOT_DOWNLOADED]} of {total} points"
+        error = not_downloaded(
+            source, found, row, f"{count} are; the first is {_point(read, point, shape)}"
+        )
+    elif counts[PointStatus.OUT_OF_BOUNDS]:
+        point = int(np.argmax(read.status == PointStatus.OUT_OF_BOUNDS))
+        error = OutOfBoundsError(
+            f"{counts[PointStatus.OUT_OF_BOUNDS]} of {total} points are OUT_OF_BOUNDS; the first "
+            f"is {_point(read, point, shape)}, the volume is {read.bounds}; check the units, or "
+            "pass return_status=True"
+        )
+    elif counts[PointStatus.INVALID]:
+        point = int(np.argmax(read.status == PointStatus.INVALID))
+        error = InvalidPointError(
+            f"{counts[PointStatus.INVALID]} of {total} points are INVALID (NaN or infinite); the "
+            f"first is point {_index(point, shape)}; drop them, or pass return_status=True"
+        )
+    if error is not None:
+        error.labels = read.labels.reshape(shape)  # type: ignore[attr-defined]
+        error.status = read.status.reshape(shape)  # type: ignore[attr-defined]
+        raise error
+
+
+def _point(read: PointRead, point: int, shape: tuple[int, ...]) -> str:
+    voxel = tuple(read.voxels[point].tolist())
+    return f"point {_index(point, shape)}, voxel {voxel}"
+
+
+def _index(point: int, shape: tuple[int, ...]) -> str:
+    if len(shape) == 1:
+        return str(point)
+    return str(tuple(int(i) for i in np.unravel_index(point, shape)))

@@ -1,0 +1,377 @@
+"""Where the chunks of a sharded scale are, and their stored bytes. Floor 3.
+
+`find` decides EMPTY against NOT_DOWNLOADED and never raises for one chunk: a problem is a status
+with its reason. Specification: sharded.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shardreader.byterange import ByteRange
+from shardreader.cache import ByteCache
+from shardreader.errors import (
+    ChunkError,
+    FormatFault,
+    Location,
+    PointStatus,
+    ReadError,
+    ShardError,
+)
+from shardreader.found import Found, FoundFile
+from shardreader.inflate import inflate, most_stored_bytes
+from shardreader.morton import chunk_ids_of_cells, morton_bits
+from shardreader.shard_index import (
+    MINISHARD_ENTRY_BYTES,
+    SHARD_INDEX_ENTRY_BYTES,
+    MinishardIndex,
+    decode_minishard_index,
+    minishard_index_range,
+)
+from shardreader.sharding import ShardingSpec
+from shardreader.store import FileIdentity, LocalStore, StaleFileError
+from shardreader.stored_reader import StoredReader
+from shardreader.workers import Workers
+
+__all__ = ["ShardedSource"]
+
+# The shard index is read in pages, because 2**32 minishards would make it 64 GiB long.
+_PAGE_ENTRIES = 1 << 12
+# How often a file may change under one search before it is given up.
+_MOST_TRIES = 3
+
+
+class _Shard(NamedTuple):
+    """One version of one shard file."""
+
+    number: int
+    name: str
+    identity: FileIdentity
+
+
+class ShardedSource:
+    """The chunks of one scale in ``neuroglancer_uint64_sharded_v1`` files.
+
+    Parameters
+    ----------
+    store : LocalStore
+    directory : str
+        Name of the scale's directory in the store.
+    spec : ShardingSpec
+    grid_size : (int, int, int)
+    most_encoded_bytes : int
+        The largest encoding that a chunk can need.
+    source_has_none : callable
+        Whether a manifest says that the source has no file of this name.
+    source_url : str or None
+        Where the copy came from, for advice.
+    """
+
+    def __init__(
+        self,
+        store: LocalStore,
+        directory: str,
+        spec: ShardingSpec,
+        grid_size: tuple[int, int, int],
+        *,
+        cache: ByteCache,
+        most_encoded_bytes: int,
+        source_has_none: Callable[[str], bool],
+        source_url: str | None,
+    ) -> None:
+        self.store = store
+        self.directory = directory
+        self.spec = spec
+        self.grid_size = grid_size
+        self.cache = cache
+        self.source_has_none = source_has_none
+        self.source_url = source_url
+        self._reader = StoredReader(store, cache, spec.data_encoding, most_encoded_bytes)
+        self._confirmed: dict[int, FileIdentity] = {}
+        # Ids outside the grid are legal (some writers fill gaps), so all bits of the code count.
+        most_ids = 1 << min(morton_bits(grid_size), 48)
+        if spec.hash == "identity":
+            most_ids = min(most_ids, _most_ids_per_minishard(spec, morton_bits(grid_size)))
+        self._most_index_bytes = MINISHARD_ENTRY_BYTES * most_ids
+
+    def find(self, cells: NDArray[np.int64], workers: Workers) -> Found:
+        """Where the chunks at `cells` (int64, shape (n, 3), inside the grid) are.
+
+        Raises
+        ------
+        ReadError
+            The operating system refuses, or the copy itself is gone.
+        """
+        return self._find(Found.blank(chunk_ids_of_cells(cells, self.grid_size), cells), workers)
+
+    def read(
+        self,
+        found: Found,
+        consume: Callable[[int, bytes], None],
+        fail: Callable[[int, FormatFault], None],
+        workers: Workers,
+    ) -> NDArray[np.intp]:
+        """As `StoredReader.read`."""
+        return self._reader.read(found, consume, fail, workers)
+
+    def location(self, found: Found, row: int) -> Location:
+        """Where a chunk is, or would be."""
+        shards, minishards = self.spec.locate(found.keys[row : row + 1])
+        name = self._name(int(shards[0]))
+        in_file = found.status[row] == PointStatus.OK
+        return Location(
+            file=self.store.path(name),
+            shard_number=int(shards[0]),
+            minishard_number=int(minishards[0]),
+            chunk_id=int(found.keys[row]),
+            cell=None if found.cells is None else tuple(found.cells[row].tolist()),
+            byte_range=(int(found.starts[row]), int(found.ends[row])) if in_file else None,
+        )
+
+    def chunk_error(self, found: Found, row: int, fault: FormatFault) -> ChunkError:
+        """A fault in a chunk's bytes, with all that is known about where."""
+        location = self.location(found, row)
+        return ChunkError.at(
+            location,
+            fault.what,
+            expected=fault.expected,
+            found=fault.found,
+            advice=self.advice(str(location.file)),
+        )
+
+    def advice(self, path: str) -> str:
+        """What to do about a file that is damaged or not there."""
+        name = path.replace("\\", "/").rsplit("/", 1)[-1]
+        if self.source_url is None:
+            return f"copy {name} from the source again"
+        return (
+            f"copy it again: gsutil cp {self.source_url.rstrip('/')}/{self.directory}/{name} {path}"
+        )
+
+    def _name(self, shard_number: int) -> str:
+        return f"{self.directory}/{self.spec.file_name(shard_number)}"
+
+    def _find(self, found: Found, workers: Workers) -> Found:
+        shards, minishards = self.spec.locate(found.keys)
+        order = np.lexsort((found.keys, minishards, shards))
+        groups = list(_runs(shards[order], order))
+        found.files = [FoundFile("", None)] * len(groups)
+
+        def search(item: tuple[int, NDArray[np.intp]]) -> None:
+            number, rows = item
+            self._find_in_file(found, number, int(shards[rows[0]]), rows, minishards)
+
+        workers.run(search, list(enumerate(groups)))
+        if (found.status == PointStatus.NOT_DOWNLOADED).any():
+            self._confirm_copy()
+        return found
+
+    def _find_in_file(
+        self,
+        found: Found,
+        file_number: int,
+        shard_number: int,
+        rows: NDArray[np.intp],
+        minishards: NDArray[np.uint64],
+    ) -> None:
+        name = self._name(shard_number)
+        found.file_numbers[rows] = file_number
+        for _ in range(_MOST_TRIES):
+            try:
+                identity = self.store.identity(name)
+                found.files[file_number] = FoundFile(name, identity)
+                if identity is None:
+                    none = self.source_has_none(name.rsplit("/", 1)[-1])
+                    found.status[rows] = PointStatus.EMPTY if none else PointStatus.NOT_DOWNLOADED
+                    return
+                shard = _Shard(shard_number, name, identity)
+                for run in _runs(minishards[rows], rows):
+                    self._find_in_minishard(found, shard, int(minishards[run[0]]), run)
+                return
+            except StaleFileError:
+                continue
+            except ShardError as error:
+                found.mark_corrupt(rows, error)
+                return
+        raise ReadError(
+            f"{self.store.path(name)}: changed {_MOST_TRIES} times while it was read; "
+            "wait until it is written, then try again"
+        )
+
+    def _find_in_minishard(
+        self, found: Found, shard: _Shard, minishard: int, rows: NDArray[np.intp]
+    ) -> None:
+        try:
+            index = self._minishard_index(shard, minishard)
+            if index is None or not len(index.chunk_ids):
+                self._confirm_shard(shard)
+                found.status[rows] = PointStatus.EMPTY
+                return
+        except FormatFault as fault:
+            found.mark_corrupt(rows, self._shard_error(shard, minishard, fault))
+            return
+        positions = index.positions(found.keys[rows])
+        stored = positions >= 0
+        sound = stored & index.sound[positions]
+        found.status[rows] = np.where(stored, PointStatus.OK, PointStatus.EMPTY)
+        found.starts[rows] = index.starts[positions]
+        found.ends[rows] = index.ends[positions]
+        for at in np.flatnonzero(stored & ~sound).tolist():
+            row = rows[at : at + 1]
+            bad_entry = index.fault(
+                int(positions[at]),
+                shard_index_end=self.spec.shard_index_end,
+                file_size=shard.identity.size,
+            )
+            found.status[row] = PointStatus.CORRUPT
+            found.mark_corrupt(row, self.chunk_error(found, int(row[0]), bad_entry))
+
+    def _minishard_index(self, shard: _Shard, minishard: int) -> MinishardIndex | None:
+        """The index of one minishard; None where it has no chunks. Raises FormatFault."""
+        key = (shard.identity, "minishard", minishard)
+        cached: MinishardIndex | None = self.cache.get(key)
+        if cached is not None:
+            return cached
+        where = self._minishard_range(shard, minishard)
+        if where is None:
+            return None
+        length = where.end - where.start
+        most = most_stored_bytes(self.spec.minishard_index_encoding, self._most_index_bytes)
+        if length > most:
+            raise FormatFault(
+                "stored size of the minishard index",
+                expected=f"at most {most} bytes for this grid",
+                found=f"{length}",
+            )
+        index = decode_minishard_index(
+            inflate(
+                self._read(shard, where),
+                0,
+                length,
+                encoding=self.spec.minishard_index_encoding,
+                most_bytes=self._most_index_bytes,
+            ),
+            spec=self.spec,
+            shard_number=shard.number,
+            minishard_number=minishard,
+            file_size=shard.identity.size,
+        )
+        if len(index.chunk_ids):
+            self._confirmed[shard.number] = shard.identity
+        self.cache.put(key, index, index.nbytes)
+        return index
+
+    def _minishard_range(self, shard: _Shard, minishard: int) -> ByteRange | None:
+        page = self._page(shard, minishard // _PAGE_ENTRIES)
+        start, end = page[minishard % _PAGE_ENTRIES].tolist()
+        return minishard_index_range(
+            start,
+            end,
+            shard_index_end=self.spec.shard_index_end,
+            file_size=shard.identity.size,
+        )
+
+    def _page(self, shard: _Shard, number: int) -> NDArray[np.uint64]:
+        """A page of the shard index, shape (entries, 2). Raises FormatFault."""
+        key = (shard.identity, "shard index", number)
+        cached: NDArray[np.uint64] | None = self.cache.get(key)
+        if cached is not None:
+            return cached
+        index_end = self.spec.shard_index_end
+        if shard.identity.size < index_end:
+            raise FormatFault(
+                "length of the file",
+                expected=f"at least {index_end} bytes (the shard index)",
+                found=f"{shard.identity.size}",
+            )
+        page_bytes = _PAGE_ENTRIES * SHARD_INDEX_ENTRY_BYTES
+        start = number * page_bytes
+        data = self._read(shard, ByteRange(start, min(start + page_bytes, index_end)))
+        page = np.frombuffer(data, dtype="<u8").reshape(-1, 2)
+        self.cache.put(key, page, len(data))
+        return page
+
+    def _confirm_shard(self, shard: _Shard) -> None:
+        """Make sure that a file whose wanted minishard is empty is the shard of its name.
+
+        A renamed, swapped or zeroed file would otherwise read as background.
+        """
+        if self._confirmed.get(shard.number) == shard.identity:
+            return
+        first_fault: FormatFault | None = None
+        for minishard in self._filled_minishards(shard):
+            try:
+                index = self._minishard_index(shard, minishard)
+            except FormatFault as fault:
+                first_fault = first_fault or fault
+                continue
+            if index is not None and len(index.chunk_ids):
+                return
+        if first_fault is not None:
+            raise first_fault
+        further = shard.identity.size - self.spec.shard_index_end
+        if further:
+            raise FormatFault(
+                "shard index",
+                expected="minishards, or no bytes after it",
+                found=f"no minishards, and {further} further bytes",
+            )
+        self._confirmed[shard.number] = shard.identity
+
+    def _filled_minishards(self, shard: _Shard) -> Iterator[int]:
+        minishards = 1 << self.spec.minishard_bits
+        for number in range(-(-minishards // _PAGE_ENTRIES)):
+            page = self._page(shard, number)
+            for entry in np.flatnonzero(page[:, 0] != page[:, 1]).tolist():
+                yield number * _PAGE_ENTRIES + entry
+
+    def _read(self, shard: _Shard, where: ByteRange) -> bytes:
+        return self.store.read(
+            shard.name, start=where.start, end=where.end, identity=shard.identity
+        )
+
+    def _shard_error(self, shard: _Shard, minishard: int, fault: FormatFault) -> ShardError:
+        path = self.store.path(shard.name)
+        try:
+            where = self._minishard_range(shard, minishard)
+        except FormatFault:
+            at = minishard * SHARD_INDEX_ENTRY_BYTES
+            where = ByteRange(at, at + SHARD_INDEX_ENTRY_BYTES)
+        location = Location(path, shard.number, minishard, byte_range=where)
+        return ShardError.at(
+            location,
+            fault.what,
+            expected=fault.expected,
+            found=fault.found,
+            advice=self.advice(path),
+        )
+
+    def _confirm_copy(self) -> None:
+        """A missing file only means NOT_DOWNLOADED while the copy itself is there."""
+        for name, there in (
+            ("info", self.store.is_file("info")),
+            (self.directory, self.store.is_directory(self.directory)),
+        ):
+            if not there:
+                raise ReadError(
+                    f"{self.store.path(name)}: not there (any more), so nothing can be said about "
+                    "the files below it; is the drive connected, and was this scale downloaded?"
+                )
+
+
+def _most_ids_per_minishard(spec: ShardingSpec, id_bits: int) -> int:
+    """How many ids of `id_bits` bits the identity hash can send to one minishard."""
+    chosen = spec.minishard_bits + spec.shard_bits
+    fixed = min(max(id_bits - spec.preshift_bits, 0), chosen)
+    return 1 << (id_bits - fixed)
+
+
+def _runs(values: NDArray[Any], rows: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    """Cut `rows` where the parallel `values` change."""
+    if len(rows) == 0:
+        return []
+    return np.split(rows, np.flatnonzero(values[1:] != values[:-1]) + 1)

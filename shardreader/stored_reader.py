@@ -1,0 +1,131 @@
+"""Planned reads of stored chunks, inflated and cached. Floor 3; shared by all sources."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shardreader.cache import ByteCache
+from shardreader.errors import FormatFault, PointStatus
+from shardreader.found import Found, ReadJob, plan_reads
+from shardreader.inflate import inflate, most_stored_bytes
+from shardreader.store import LocalStore, StaleFileError
+from shardreader.workers import Workers
+
+__all__ = ["StoredReader"]
+
+# Enough for each worker to take a new one several times, so that all end together.
+_JOBS_PER_WORKER = 4
+
+Consume = Callable[[int, bytes], None]
+Fail = Callable[[int, FormatFault], None]
+
+
+class StoredReader:
+    """Reads the chunks that a `Found` says are there.
+
+    Parameters
+    ----------
+    store : LocalStore
+    cache : ByteCache
+        Keeps encoded chunks (after inflate) by file identity and offset.
+    data_encoding : str
+    most_encoded_bytes : int
+        The largest encoding that a chunk can need.
+    """
+
+    def __init__(
+        self, store: LocalStore, cache: ByteCache, data_encoding: str, most_encoded_bytes: int
+    ) -> None:
+        self.store = store
+        self.cache = cache
+        self.data_encoding = data_encoding
+        self.most_encoded_bytes = most_encoded_bytes
+
+    def read(
+        self, found: Found, consume: Consume, fail: Fail, workers: Workers
+    ) -> NDArray[np.intp]:
+        """Hand the encoded bytes of every OK row to `consume`, from any of the workers' threads.
+
+        `fail` is called instead where a chunk's bytes break the format, also where `consume`
+        itself raises a `FormatFault`.
+
+        Returns
+        -------
+        ndarray of intp
+            Rows whose file was replaced meanwhile: search for them and read them again.
+
+        Raises
+        ------
+        ReadError
+            The operating system refuses.
+        """
+        stale: list[int] = []
+
+        def run(job: ReadJob) -> None:
+            try:
+                self._run(found, job, consume, fail)
+            except StaleFileError:
+                stale.extend(job.rows)
+
+        rest = self._serve_cached(found, consume, fail, workers)
+        workers.run(run, plan_reads(found, rest, jobs=_JOBS_PER_WORKER * workers.threads))
+        return np.array(sorted(stale), dtype=np.intp)
+
+    def _serve_cached(
+        self, found: Found, consume: Consume, fail: Fail, workers: Workers
+    ) -> NDArray[np.intp]:
+        rows = found.rows(PointStatus.OK)
+        cached: list[tuple[int, bytes]] = []
+        rest: list[int] = []
+        starts, files = found.starts[rows].tolist(), found.file_numbers[rows].tolist()
+        for row, start, file in zip(rows.tolist(), starts, files, strict=True):
+            encoded = self.cache.get((found.files[file].identity, start))
+            if encoded is None:
+                rest.append(row)
+            else:
+                cached.append((row, encoded))
+        workers.run(lambda pair: _hand_over(*pair, consume, fail), cached)
+        return np.array(rest, dtype=np.intp)
+
+    def _run(self, found: Found, job: ReadJob, consume: Consume, fail: Fail) -> None:
+        name, identity = job.file
+        if identity is None:
+            raise StaleFileError(name)
+        most_stored = most_stored_bytes(self.data_encoding, self.most_encoded_bytes)
+        if len(job.rows) == 1 and job.end - job.start > most_stored:
+            fail(
+                job.rows[0],
+                FormatFault(
+                    "stored size of the chunk",
+                    expected=f"at most {most_stored} bytes (the most that its geometry can need)",
+                    found=f"{job.end - job.start}",
+                ),
+            )
+            return
+        stored = self.store.read(name, start=job.start, end=job.end, identity=identity)
+        for row in job.rows:
+            start = int(found.starts[row])
+            try:
+                encoded = inflate(
+                    stored,
+                    start - job.start,
+                    int(found.ends[row]) - job.start,
+                    encoding=self.data_encoding,
+                    most_bytes=self.most_encoded_bytes,
+                )
+            except FormatFault as fault:
+                fail(row, fault)
+                continue
+            self.cache.put((identity, start), encoded, len(encoded))
+            _hand_over(row, encoded, consume, fail)
+
+
+def _hand_over(row: int, encoded: bytes, consume: Any, fail: Fail) -> None:
+    try:
+        consume(row, encoded)
+    except FormatFault as fault:
+        fail(row, fault)

@@ -1,0 +1,392 @@
+"""A volume that is open for reading: voxels of a box, labels at points. Floor 4.
+
+Here alone statuses become exceptions.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shardreader.box_read import BoxRead, cells_of, check_output
+from shardreader.cache import ByteCache
+from shardreader.chunk import ChunkDecoder
+from shardreader.chunk_visit import refuse_chunks, visit_chunks
+from shardreader.errors import ChunkError, OutOfBoundsError, PointStatus
+from shardreader.found import Found
+from shardreader.grid import Box
+from shardreader.indexing import box_of_index
+from shardreader.open_files import VolumeFiles, read_volume_files
+from shardreader.point_read import PointRead, refuse_points
+from shardreader.points import points_to_voxels, voxel_box
+from shardreader.sharded_source import ShardedSource
+from shardreader.store import LocalStore
+from shardreader.volume_geometry import VolumeGeometry
+from shardreader.workers import Workers, cores
+
+__all__ = ["Volume", "open_volume"]
+
+_MISSING = ("error", "zero")
+# Cells of one search in `stored_chunks`: an edge of 64 is a quarter million at a time.
+_TILE_EDGE = 64
+
+AnyBox = Box | Sequence[Sequence[float]]
+
+
+def open_volume(
+    path: str | os.PathLike[str],
+    scale: int | str | Sequence[float] | None = None,
+    *,
+    missing: str = "error",
+    threads: int | None = None,
+    cache_bytes: int = 512 << 20,
+    manifest: str | os.PathLike[str] | None = None,
+) -> Volume:
+    """Open one scale of a precomputed volume.
+
+    Parameters
+    ----------
+    path : str or path object
+        The directory that holds ``info``; also ``file://`` and ``precomputed://file://`` URLs.
+        Made absolute now.
+    scale : int, str, three numbers or None
+        Index, key, or resolution in nm; None is the only scale, or the first.
+    missing : {"error", "zero"}
+        What a read does where something is NOT_DOWNLOADED. "zero" forgives that alone, never
+        damage.
+    threads : int or None
+        Threads that read and decode; None is one for each core.
+    cache_bytes : int
+        Memory for indices and encoded chunks that were read.
+    manifest : str, path object or None
+        A manifest elsewhere than beside ``info``, for read-only media.
+
+    Returns
+    -------
+    Volume
+
+    Raises
+    ------
+    InfoError
+        ``info`` or the manifest breaks its schema, or has a form that is not supported.
+    ReadError
+        There is no such directory, or it cannot be read.
+
+    Examples
+    --------
+    >>> vol = open_volume("fixtures/fafb-mini")
+    >>> vol.shape, vol.dtype.name, vol.resolution
+    ((124416, 67072, 7063), 'uint64', (8, 8, 40))
+    """
+    if missing not in _MISSING:
+        raise ValueError(f"missing must be 'error' or 'zero', not {missing!r}")
+    if threads is not None and (type(threads) is not int or threads < 1):
+        raise ValueError(f"threads must be a positive integer or None, not {threads!r}")
+    if type(cache_bytes) is not int or cache_bytes < 0:
+        raise ValueError(f"cache_bytes must be an integer, 0 or more, not {cache_bytes!r}")
+    files = read_volume_files(path, scale, manifest)
+    return Volume(files, missing=missing, threads=threads, cache_bytes=cache_bytes)
+
+
+class Volume(VolumeGeometry):
+    """One scale of a volume; made by `open_volume`.
+
+    Safe from many threads. Pickles as path and options only. Survives a fork: the child shares no
+    descriptor, lock or thread with its parent.
+
+    Examples
+    --------
+    >>> with open_volume("fixtures/fafb-mini") as vol:
+    ...     voxels = vol[4090:4100, 4090:4100, 1020:1030]
+    >>> voxels.shape, voxels.dtype.name
+    ((10, 10, 10), 'uint64')
+    """
+
+    def __init__(
+        self, files: VolumeFiles, *, missing: str, threads: int | None, cache_bytes: int
+    ) -> None:
+        super().__init__(files)
+        self._missing = missing
+        self._threads = threads
+        self._cache_bytes = cache_bytes
+        self._decoder = ChunkDecoder(files.volume, files.scale)
+        self._closed = False
+        self._start()
+        _open_volumes.add(self)
+
+    def start_anew_in_child(self) -> None:
+        """Leave all that a forked child shares with its parent; called after a fork."""
+        self._store.abandon()
+        self._start()
+
+    def _start(self) -> None:
+        cache = ByteCache(self._cache_bytes)
+        self._workers = Workers(self._threads or cores())
+        self._store = LocalStore(self._files.directory)
+        self._source = ShardedSource(
+            self._store,
+            self.scale.key,
+            self._files.sharding,
+            self._grid.grid_size,
+            cache=cache,
+            most_encoded_bytes=self._decoder.most_encoded_bytes,
+            source_has_none=self._files.source_has_none,
+            source_url=self._files.source_url,
+        )
+
+    def __getitem__(self, index: Any) -> Any:
+        """Voxels by index: ``vol[x0:x1, y0:y1, z0:z1]``, global coordinates, Fortran order.
+
+        A negative integer is a coordinate; an omitted end is the bound; an int drops its axis.
+
+        Raises
+        ------
+        OutOfBoundsError, NotDownloadedError, ShardError, ChunkError, ReadError
+        TypeError
+            Steps, bools, floats.
+        """
+        box, selection = box_of_index(index, self.bounds)
+        return self.cutout(box)[selection]
+
+    def cutout(
+        self,
+        box: AnyBox,
+        *,
+        units: str | None = None,
+        resolution: Sequence[float] | None = None,
+        out: NDArray[Any] | None = None,
+    ) -> NDArray[Any]:
+        """The voxels of a box.
+
+        Parameters
+        ----------
+        box : Box or (lower, upper)
+            A `Box` is in voxels. A pair of three numbers each needs `units` or `resolution`; the
+            lower corner is floored, the upper one ceiled to whole voxels.
+        units : {"voxel", "nm"}
+        resolution : three numbers
+            The pair is in voxels of this size in nm, for example ``(4, 4, 40)``.
+        out : ndarray, optional
+            Takes the voxels and is returned; of the box's shape and the volume's dtype, with any
+            strides. Undefined after an exception.
+
+        Returns
+        -------
+        ndarray, shape (x, y, z), dtype of the volume
+            In Fortran order where it is new.
+
+        Raises
+        ------
+        OutOfBoundsError
+            The box reaches outside the volume.
+        NotDownloadedError
+            A chunk of it is not in this copy, and the volume was opened with missing="error".
+        ShardError, ChunkError
+            Damaged data.
+        ReadError
+            The operating system refuses.
+
+        Examples
+        --------
+        >>> vol = open_volume("fixtures/fafb-mini")
+        >>> vol.cutout(((32760, 32760, 40900), (32800, 32800, 40980)), units="nm").shape
+        (5, 5, 3)
+        """
+        voxels = self._inside(box, units, resolution)
+        if out is not None:
+            check_output(out, voxels.shape, self.dtype)
+        if voxels.is_empty:
+            return np.empty(voxels.shape, self.dtype, order="F") if out is None else out
+        target = BoxRead(self._grid, self._decoder, voxels, self.dtype, out)
+
+        def settle(found: Found, rows: NDArray[np.intp]) -> None:
+            refuse_chunks(self._source, found, forgive_absent=self._missing == "zero")
+            target.prepare(rows[found.status != PointStatus.OK])
+
+        visit_chunks(
+            self._source,
+            self._workers,
+            target.cells,
+            settle=settle,
+            consume=target.consume,
+            fail=raise_error,
+        )
+        return target.result()
+
+    def lookup(
+        self,
+        points: Any,
+        *,
+        units: str | None = None,
+        resolution: Sequence[float] | None = None,
+        return_status: bool = False,
+    ) -> Any:
+        """The label at each point, read without decoding any other voxel.
+
+        Parameters
+        ----------
+        points : array-like of shape (..., 3), or a frame with columns x, y, z
+            Floor decides the voxel.
+        units : {"voxel", "nm"}
+        resolution : three numbers
+            Points are in voxels of this size in nm. One of the two must be given.
+        return_status : bool
+            Return a `PointStatus` for each point instead of raising.
+
+        Returns
+        -------
+        labels : ndarray, shape (...), dtype of the volume
+            In input order; 0 where the status is not OK.
+        status : ndarray of uint8, shape (...)
+            Only with `return_status`.
+
+        Raises
+        ------
+        ShardError, ChunkError, NotDownloadedError, OutOfBoundsError, ValueError
+            For points that are CORRUPT, NOT_DOWNLOADED (unless missing="zero"), OUT_OF_BOUNDS or
+            INVALID, in this order; the exception's ``labels`` and ``status`` hold the answer.
+            Not with `return_status`.
+        ReadError
+            The operating system refuses.
+        TypeError
+            No unit, or points that are not numbers.
+
+        Examples
+        --------
+        >>> vol = open_volume("fixtures/fafb-mini")
+        >>> labels, status = vol.lookup([[-1, 0, 0]], units="voxel", return_status=True)
+        >>> PointStatus(status[0]).name
+        'OUT_OF_BOUNDS'
+        """
+        self._check_open()
+        voxels, status, shape = points_to_voxels(
+            points,
+            units=units,
+            resolution=resolution,
+            voxel_size=self.resolution,
+            bounds=self.bounds,
+        )
+        read = PointRead(self._grid, self._decoder, voxels, status, self.dtype)
+        visit_chunks(
+            self._source,
+            self._workers,
+            read.cells,
+            settle=read.settle,
+            consume=read.consume,
+            fail=read.fail,
+        )
+        labels = read.labels.reshape(shape)
+        if return_status:
+            return labels, status.reshape(shape)
+        refuse_points(self._source, read, shape, forgive_absent=self._missing == "zero")
+        return labels
+
+    def stored_chunks(
+        self,
+        box: AnyBox,
+        *,
+        units: str | None = None,
+        resolution: Sequence[float] | None = None,
+    ) -> tuple[Box, NDArray[np.uint8]]:
+        """What is known of each chunk that a box touches; reads indices only.
+
+        Parameters
+        ----------
+        box, units, resolution
+            As in `cutout`.
+
+        Returns
+        -------
+        cells : Box
+            The chunks as a box of grid cells.
+        status : ndarray of uint8, shape of `cells`
+            `PointStatus` OK (stored), EMPTY, NOT_DOWNLOADED or CORRUPT (the index says nothing
+            sound about it).
+
+        Examples
+        --------
+        >>> vol = open_volume("fixtures/fafb-mini")
+        >>> cells, status = vol.stored_chunks(Box((4000, 4000, 1000), (4200, 4200, 1040)))
+        >>> cells
+        Box(lower=(31, 31, 31), upper=(33, 33, 33))
+        """
+        cells = self._grid.cells_touching(self._inside(box, units, resolution))
+        status = np.zeros(cells.shape, dtype=np.uint8)
+        for tile in self._grid.tiles(cells, _TILE_EDGE):
+            found = self._source.find(cells_of(tile), self._workers)
+            part = tuple(
+                slice(a - o, b - o)
+                for a, b, o in zip(tile.lower, tile.upper, cells.lower, strict=True)
+            )
+            status[part] = found.status.reshape(tile.shape, order="F")
+        return cells, status
+
+    def close(self) -> None:
+        """Close files and end threads; reading afterwards is a ValueError."""
+        self._closed = True
+        self._workers.close()
+        self._store.close()
+
+    def __enter__(self) -> Volume:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        options = (self._missing, self._threads, self._cache_bytes, self._files.manifest_path)
+        return _reopen, (self.path, self.scale.index, *options)
+
+    def _inside(self, box: AnyBox, units: str | None, resolution: Sequence[float] | None) -> Box:
+        self._check_open()
+        voxels = voxel_box(box, units=units, resolution=resolution, voxel_size=self.resolution)
+        if not self.bounds.contains(voxels):
+            raise OutOfBoundsError(
+                f"box {voxels} reaches outside the volume, {self.bounds}; clip it with "
+                "vol.bounds.intersection(box)"
+            )
+        return voxels
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError(f"the volume {self.path} is closed")
+
+
+def raise_error(_row: int, error: ChunkError) -> NoReturn:
+    """A box is read whole or not at all."""
+    raise error
+
+
+_open_volumes: weakref.WeakSet[Volume] = weakref.WeakSet()
+
+
+def _reopen(
+    path: str,
+    scale: int,
+    missing: str,
+    threads: int | None,
+    cache_bytes: int,
+    manifest: str | None,
+) -> Volume:
+    return open_volume(
+        path,
+        scale,
+        missing=missing,
+        threads=threads,
+        cache_bytes=cache_bytes,
+        manifest=manifest,
+    )
+
+
+def _after_fork() -> None:
+    for volume in list(_open_volumes):
+        volume.start_anew_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
