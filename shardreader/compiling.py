@@ -1,0 +1,43 @@
+"""Compile a kernel for one signature, cached on disk where that can be written. Floor 0.
+
+Importing this imports numba.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any, cast
+
+import numba
+
+__all__ = ["KERNEL_OPTIONS", "compile_cached"]
+
+_njit: Any = numba.njit
+# Without reference counts: atomic ones, of arrays, in each inlined call, would halve the speed.
+KERNEL_OPTIONS = {"error_model": "numpy", "_nrt": False}
+
+
+def compile_cached(function: Callable[..., Any], signature: Any) -> Callable[..., Any]:
+    """Compile for one signature; without numba's cache where that cannot be written.
+
+    numba's cache looks at the date of the file of `function`: kernels that it calls belong in the
+    same file.
+    """
+    try:
+        compiled = _njit(signature, nogil=True, cache=True, **KERNEL_OPTIONS)(function)
+    except (RuntimeError, OSError):
+        _warn_of_no_cache()
+        compiled = _njit(signature, nogil=True, **KERNEL_OPTIONS)(function)
+    return cast("Callable[..., Any]", compiled)
+
+
+@functools.cache
+def _warn_of_no_cache() -> None:
+    warnings.warn(
+        "numba finds no directory to keep compiled functions in: the kernels of shardreader are "
+        "compiled anew in each process, which takes seconds. Set NUMBA_CACHE_DIR to a directory "
+        "that can be written.",
+        stacklevel=2,
+    )

@@ -1,0 +1,178 @@
+"""Voxels of a compressed_segmentation encoding: a box of them, or a list of single ones.
+
+Specification: Neuroglancer, ``src/sliceview/compressed_segmentation/README.md``.
+
+Importing this does not import numba; the first call does, and compiles the kernels or takes them
+from numba's cache.
+"""
+
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from shardreader.cseg.faults import OK, Triple, Words, block_grid, explain
+
+if TYPE_CHECKING:
+    from shardreader.cseg.kernels import Kernels
+
+__all__ = ["OK", "block_grid", "decode_box", "explain", "read_voxels"]
+
+Labels = npt.NDArray[np.uint32] | npt.NDArray[np.uint64]
+
+_compiled: dict[int, "Kernels"] = {}
+_compiling = threading.Lock()
+
+
+def decode_box(
+    words: Words,
+    num_channels: int,
+    channel: int,
+    cell_shape: Triple,
+    block_size: Triple,
+    lower: Triple,
+    upper: Triple,
+    out: Labels,
+    out_start: int,
+    out_strides: Triple,
+) -> int:
+    """Decode the part of a chunk that lies in a box, into memory of any strides.
+
+    Only the blocks that the box crosses are looked at.  On a fault the voxels of the box are
+    undefined.
+
+    Parameters
+    ----------
+    words : (n,) array of '<u4', contiguous
+        The encoding.
+    num_channels, channel : int
+        How many channels the encoding has, and which one is wanted.
+    cell_shape : three ints
+        Voxels of the chunk, clipped to the volume.
+    block_size : three ints
+        Voxels of a block; fewer than 2**40 bits in a block of 32 bits a voxel.
+    lower, upper : three ints
+        Half-open box in voxels from the chunk's corner, inside `cell_shape`.
+    out : (m,) array of uint32 or uint64, contiguous
+        The labels' type decides how the tables are read.
+    out_start : int
+        Item of `out` for the voxel at `lower`.
+    out_strides : three ints
+        Items of `out` from a voxel to the next along x, y and z, of any sign.  All voxels of the
+        box must fall inside `out`; this is not checked.
+
+    Returns
+    -------
+    int
+        ``OK``, or a status for :func:`explain`.
+
+    Examples
+    --------
+    >>> words = np.array([1, 1 << 24 | 3, 2, 0b0110, 7, 9], "<u4")
+    >>> out = np.zeros(4, np.uint32)
+    >>> decode_box(words, 1, 0, (4, 1, 1), (4, 1, 1), (0, 0, 0), (4, 1, 1), out, 0, (1, 4, 4))
+    0
+    >>> out
+    array([7, 9, 9, 7], dtype=uint32)
+    """
+    kernels = _compiled.get(out.itemsize) or _load(out.itemsize)
+    return kernels.decode_box(
+        words,
+        num_channels,
+        channel,
+        cell_shape,
+        block_size,
+        lower,
+        upper,
+        out,
+        out_start,
+        out_strides,
+    )
+
+
+def read_voxels(
+    words: Words,
+    num_channels: int,
+    channel: int,
+    cell_shape: Triple,
+    block_size: Triple,
+    packed: npt.NDArray[np.uint64],
+    first: int,
+    last: int,
+    bits_x: int,
+    bits_y: int,
+    order: npt.NDArray[np.int64],
+    labels: Labels,
+    status: npt.NDArray[np.uint8],
+    corrupt: int,
+) -> int:
+    """Read the labels of single voxels of a chunk; nothing else is decoded.
+
+    A voxel whose block or code is damaged gets the label 0 and the status `corrupt`; the others
+    are read all the same.
+
+    Parameters
+    ----------
+    words, num_channels, channel, cell_shape, block_size
+        As in :func:`decode_box`.
+    packed : (n,) array of uint64
+        Voxels from the chunk's corner, as ``x | y << bits_x | z << (bits_x + bits_y)``; those
+        asked for must lie inside `cell_shape`, which is not checked.
+    first, last : int
+        The half-open range of `packed` and `order` that lies in this chunk.
+    bits_x, bits_y : int
+        Bits of x and y in `packed`.
+    order : (n,) array of int64
+        Voxel j's place in `labels` and `status`.
+    labels : (m,) array of uint32 or uint64
+        Gets the labels.
+    status : (m,) array of uint8
+        Gets `corrupt` where a voxel cannot be read, and is left alone elsewhere.
+    corrupt : int
+        The status of a voxel that cannot be read.
+
+    Returns
+    -------
+    int
+        ``OK``, or the status of the first fault, for :func:`explain`.
+
+    Examples
+    --------
+    >>> words = np.array([1, 1 << 24 | 3, 2, 0b0110, 7, 9], "<u4")
+    >>> packed, order = np.array([2, 3], np.uint64), np.array([1, 0])
+    >>> labels, status = np.zeros(2, np.uint32), np.zeros(2, np.uint8)
+    >>> read_voxels(
+    ...     words, 1, 0, (4, 1, 1), (4, 1, 1), packed, 0, 2, 2, 0, order, labels, status, 5
+    ... )
+    0
+    >>> labels
+    array([7, 9], dtype=uint32)
+    """
+    kernels = _compiled.get(labels.itemsize) or _load(labels.itemsize)
+    return kernels.read_voxels(
+        words,
+        num_channels,
+        channel,
+        cell_shape,
+        block_size,
+        packed,
+        first,
+        last,
+        bits_x,
+        bits_y,
+        order,
+        labels,
+        status,
+        corrupt,
+    )
+
+
+def _load(label_bytes: int) -> "Kernels":
+    # Sixteen threads may make the first call at once; without the lock each would compile.
+    with _compiling:
+        if label_bytes not in _compiled:
+            from shardreader.cseg.kernels import compile_kernels
+
+            _compiled[label_bytes] = compile_kernels(label_bytes)
+        return _compiled[label_bytes]
