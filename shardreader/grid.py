@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from math import prod
 from typing import SupportsIndex
@@ -18,7 +18,9 @@ Triple = tuple[int, int, int]
 
 def int_triple(value: Sequence[SupportsIndex], name: str) -> Triple:
     """Three exact integers; floats, bools and other lengths are refused with `name`."""
-    if isinstance(value, (str, bytes)) or not hasattr(value, "__len__") or len(value) != 3:
+    if isinstance(value, (str, bytes, Set, Mapping)) or not hasattr(value, "__len__"):
+        raise TypeError(f"{name} must be three integers (x, y, z), not {value!r}")
+    if len(value) != 3:
         raise TypeError(f"{name} must be three integers (x, y, z), not {value!r}")
     if any(isinstance(item, bool) for item in value):
         raise TypeError(f"{name} must be integers, not bools: {value!r}")

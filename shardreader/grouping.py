@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import types
 from numpy.typing import NDArray
+
+from shardreader.compiling import compile_cached
 
 __all__ = ["sort_by_key"]
 
@@ -14,7 +16,6 @@ _DIGIT_BITS = 11
 _DIGITS = 1 << _DIGIT_BITS
 
 
-@njit(cache=True, nogil=True)
 def _radix_pass(
     keys: NDArray[np.int64],
     order: NDArray[np.int64],
@@ -24,7 +25,8 @@ def _radix_pass(
     positions: NDArray[np.int64],
 ) -> None:
     """One stable pass over the digit of `keys` at bit `shift`; `positions` is scratch."""
-    positions[:] = 0
+    for digit in range(_DIGITS):
+        positions[digit] = 0
     for i in range(keys.size):
         positions[(keys[i] >> shift) & (_DIGITS - 1)] += 1
     before = 0
@@ -38,6 +40,13 @@ def _radix_pass(
         positions[digit] = target + 1
         sorted_keys[target] = keys[i]
         sorted_order[target] = order[i]
+
+
+_integers = types.Array(types.int64, 1, "C")
+_sort_once = compile_cached(
+    _radix_pass,
+    types.void(_integers, _integers, _integers, _integers, types.int64, _integers),
+)
 
 
 def sort_by_key(
@@ -73,7 +82,7 @@ def sort_by_key(
     other_keys, other_order = np.empty_like(keys), np.empty_like(order)
     positions: NDArray[np.int64] = np.empty(_DIGITS, dtype=np.int64)
     for shift in range(0, int(keys.max()).bit_length(), _DIGIT_BITS):
-        _radix_pass(keys, order, other_keys, other_order, shift, positions)
+        _sort_once(keys, order, other_keys, other_order, shift, positions)
         keys, other_keys = other_keys, keys
         order, other_order = other_order, order
     changes: NDArray[Any] = np.flatnonzero(keys[1:] != keys[:-1]) + 1

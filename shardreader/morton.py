@@ -52,7 +52,7 @@ def chunk_ids_of_cells(cells: NDArray[np.integer[Any]], grid_size: Triple) -> ND
 
     Examples
     --------
-    >>> chunk_ids_of_cells(np.array([[1, 0, 0], [0, 1, 0], [3, 5, 1]]), (4, 8, 1)).tolist()
+    >>> chunk_ids_of_cells(np.array([[1, 0, 0], [0, 1, 0], [3, 5, 0]]), (4, 8, 1)).tolist()
     [1, 2, 23]
     """
     columns = np.asarray(cells).astype(np.uint64, copy=False)
@@ -83,7 +83,7 @@ def cells_of_chunk_ids(
     --------
     >>> cells, inside = cells_of_chunk_ids(np.array([23, 32], np.uint64), (4, 8, 1))
     >>> cells[0].tolist(), inside.tolist()
-    ([3, 5, 1], [True, False])
+    ([3, 5, 0], [True, False])
     """
     codes = np.asarray(chunk_ids, dtype=np.uint64)
     plan = _bit_plan(grid_size)

@@ -6,7 +6,7 @@ with its reason. Specification: sharded.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +28,7 @@ from shardreader.morton import chunk_ids_of_cells, morton_bits
 from shardreader.shard_index import (
     MINISHARD_ENTRY_BYTES,
     SHARD_INDEX_ENTRY_BYTES,
+    ForeignKeysFault,
     MinishardIndex,
     decode_minishard_index,
     minishard_index_range,
@@ -260,8 +261,6 @@ class ShardedSource:
             minishard_number=minishard,
             file_size=shard.identity.size,
         )
-        if len(index.chunk_ids):
-            self._confirmed[shard.number] = shard.identity
         self.cache.put(key, index, index.nbytes)
         return index
 
@@ -298,14 +297,33 @@ class ShardedSource:
     def _confirm_shard(self, shard: _Shard) -> None:
         """Make sure that a file whose wanted minishard is empty is the shard of its name.
 
-        A renamed, swapped or zeroed file would otherwise read as background.
+        A renamed, swapped or zeroed file would otherwise read as background; so would one whose
+        writer left out empty minishards and moved all later ones to earlier entries, which shows
+        in the last entry (neuroglancer-scripts 1.2.0 does so).
         """
         if self._confirmed.get(shard.number) == shard.identity:
             return
+        filled = self._filled_minishards(shard)
+        further = shard.identity.size - self.spec.shard_index_end
+        if not len(filled) and further:
+            raise FormatFault(
+                "shard index",
+                expected="minishards, or no bytes after it",
+                found=f"no minishards, and {further} further bytes",
+            )
+        if len(filled):
+            self._check_keys(shard, filled)
+            self._check_keys(shard, filled[::-1])
+        self._confirmed[shard.number] = shard.identity
+
+    def _check_keys(self, shard: _Shard, minishards: NDArray[np.int64]) -> None:
+        """Raise a fault unless the first minishard whose index is sound has keys of its own."""
         first_fault: FormatFault | None = None
-        for minishard in self._filled_minishards(shard):
+        for minishard in minishards.tolist():
             try:
                 index = self._minishard_index(shard, minishard)
+            except ForeignKeysFault:
+                raise
             except FormatFault as fault:
                 first_fault = first_fault or fault
                 continue
@@ -313,21 +331,14 @@ class ShardedSource:
                 return
         if first_fault is not None:
             raise first_fault
-        further = shard.identity.size - self.spec.shard_index_end
-        if further:
-            raise FormatFault(
-                "shard index",
-                expected="minishards, or no bytes after it",
-                found=f"no minishards, and {further} further bytes",
-            )
-        self._confirmed[shard.number] = shard.identity
 
-    def _filled_minishards(self, shard: _Shard) -> Iterator[int]:
-        minishards = 1 << self.spec.minishard_bits
-        for number in range(-(-minishards // _PAGE_ENTRIES)):
+    def _filled_minishards(self, shard: _Shard) -> NDArray[np.int64]:
+        """The minishards whose entry in the shard index is not empty, ascending."""
+        filled = []
+        for number in range(-(-(1 << self.spec.minishard_bits) // _PAGE_ENTRIES)):
             page = self._page(shard, number)
-            for entry in np.flatnonzero(page[:, 0] != page[:, 1]).tolist():
-                yield number * _PAGE_ENTRIES + entry
+            filled.append(np.flatnonzero(page[:, 0] != page[:, 1]) + number * _PAGE_ENTRIES)
+        return np.concatenate(filled).astype(np.int64)
 
     def _read(self, shard: _Shard, where: ByteRange) -> bytes:
         return self.store.read(

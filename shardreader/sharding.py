@@ -7,17 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shardreader.errors import InfoError
+from shardreader.errors import FormatFault
+from shardreader.json_members import choice, integer, shown
 
 __all__ = ["SHARDING_TYPE", "ShardingSpec"]
 
 SHARDING_TYPE = "neuroglancer_uint64_sharded_v1"
-_ENCODINGS = ("raw", "gzip")
+HASHES = ("identity",)
+ENCODINGS = ("raw", "gzip")
+# With more, a shard index would be longer than 64 GiB.
+MINISHARD_BITS_LIMIT = 32
 _ID_BITS = 64
 
 
@@ -50,22 +53,30 @@ class ShardingSpec:
 
     @classmethod
     def from_json(cls, member: object, path: str) -> ShardingSpec:
-        """Parse a ``sharding`` member of an ``info``; `path` is its JSON path, for messages."""
+        """Parse a ``sharding`` member of an ``info``; `path` is its JSON path, for messages.
+
+        Raises
+        ------
+        FormatFault
+        """
         if not isinstance(member, Mapping):
-            raise InfoError(f"{path}: expected a JSON object, found {member!r}")
-        if member.get("@type") != SHARDING_TYPE:
-            raise InfoError(f'{path}["@type"]: expected {SHARDING_TYPE!r}, found '
-                            f"{member.get('@type')!r}")  # fmt: skip
-        minishard_bits = _bits(member, "minishard_bits", 32, path)
+            raise FormatFault(path, expected="a JSON object", found=shown(member))
+        choice(member.get("@type"), f'{path}["@type"]', (SHARDING_TYPE,))
+
+        def bits(name: str, most: int) -> int:
+            return integer(member.get(name), f"{path}.{name}", 0, most)
+
+        def word(name: str, default: str | None, choices: tuple[str, ...]) -> str:
+            return choice(member.get(name, default), f"{path}.{name}", choices)
+
+        minishard_bits = bits("minishard_bits", MINISHARD_BITS_LIMIT)
         return cls(
-            preshift_bits=_bits(member, "preshift_bits", _ID_BITS, path),
+            preshift_bits=bits("preshift_bits", _ID_BITS),
             minishard_bits=minishard_bits,
-            shard_bits=_bits(member, "shard_bits", _ID_BITS - minishard_bits, path),
-            hash=_choice(member, "hash", None, ("identity",), path),
-            minishard_index_encoding=_choice(
-                member, "minishard_index_encoding", "raw", _ENCODINGS, path
-            ),
-            data_encoding=_choice(member, "data_encoding", "raw", _ENCODINGS, path),
+            shard_bits=bits("shard_bits", _ID_BITS - minishard_bits),
+            hash=word("hash", None, HASHES),
+            minishard_index_encoding=word("minishard_index_encoding", "raw", ENCODINGS),
+            data_encoding=word("data_encoding", "raw", ENCODINGS),
         )
 
     @property
@@ -90,22 +101,3 @@ class ShardingSpec:
 def _shift_right(values: NDArray[np.uint64], bits: int) -> NDArray[np.uint64]:
     # A shift by the whole width is undefined in C, and so in numpy.
     return values >> np.uint64(bits) if bits < _ID_BITS else np.zeros_like(values)
-
-
-def _bits(member: Mapping[str, Any], name: str, most: int, path: str) -> int:
-    value = member.get(name)
-    if type(value) is not int or not 0 <= value <= most:
-        raise InfoError(f"{path}.{name}: expected an integer from 0 to {most}, found {value!r}")
-    return value
-
-
-def _choice(
-    member: Mapping[str, Any], name: str, default: str | None, choices: tuple[str, ...], path: str
-) -> str:
-    value = member.get(name, default)
-    if value not in choices:
-        raise InfoError(
-            f"{path}.{name}: expected one of {', '.join(map(repr, choices))}, found {value!r} "
-            "(not supported by this version)"
-        )
-    return str(value)

@@ -102,7 +102,7 @@ class Volume(VolumeGeometry):
     Examples
     --------
     >>> with open_volume("fixtures/fafb-mini") as vol:
-    ...     voxels = vol[4090:4100, 4090:4100, 1020:1030]
+    ...     voxels = vol[61435:61445, 32763:32773, 3067:3077]
     >>> voxels.shape, voxels.dtype.name
     ((10, 10, 10), 'uint64')
     """
@@ -194,8 +194,8 @@ class Volume(VolumeGeometry):
         Examples
         --------
         >>> vol = open_volume("fixtures/fafb-mini")
-        >>> vol.cutout(((32760, 32760, 40900), (32800, 32800, 40980)), units="nm").shape
-        (5, 5, 3)
+        >>> vol.cutout(((491500, 262100, 122860), (491540, 262140, 122940)), units="nm").shape
+        (6, 6, 3)
         """
         voxels = self._inside(box, units, resolution)
         if out is not None:
