@@ -124,6 +124,8 @@ def check_output(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None
 
 def no_overlap(array: NDArray[Any]) -> bool:
     """Whether the elements of an array are surely apart in memory."""
+    if array.size == 0:
+        return True
     steps = sorted(
         (abs(stride), length)
         for stride, length in zip(array.strides, array.shape, strict=True)

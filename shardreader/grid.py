@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from math import prod
 from typing import SupportsIndex
@@ -18,7 +19,7 @@ Triple = tuple[int, int, int]
 
 def int_triple(value: Sequence[SupportsIndex], name: str) -> Triple:
     """Three exact integers; floats, bools and other lengths are refused with `name`."""
-    if isinstance(value, (str, bytes, Set, Mapping)) or not hasattr(value, "__len__"):
+    if isinstance(value, (str, bytes, AbstractSet, Mapping)) or not hasattr(value, "__len__"):
         raise TypeError(f"{name} must be three integers (x, y, z), not {value!r}")
     if len(value) != 3:
         raise TypeError(f"{name} must be three integers (x, y, z), not {value!r}")

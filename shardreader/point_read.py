@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from shardreader.chunk import ChunkDecoder, PointBatch
 from shardreader.chunk_visit import not_downloaded
+from shardreader.compile_lock import compiling
 from shardreader.errors import (
     ChunkError,
     InvalidPointError,
@@ -76,7 +77,8 @@ class PointRead:
             strides.append(stride)
             stride *= self._grid.grid_size[axis]
             shift += bits[axis]
-        from shardreader.grouping import sort_by_key  # numba, on the first lookup only
+        with compiling:
+            from shardreader.grouping import sort_by_key  # numba, on the first lookup only
 
         order, distinct, self._firsts = sort_by_key(keys)
         self.batch = PointBatch(

@@ -7,7 +7,7 @@ think in 4 x 4 x 40 nm, and a point in the wrong unit lands on another segment w
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -20,6 +20,8 @@ from shardreader.grid import Box, Triple
 __all__ = ["UNITS", "points_to_voxels", "unit_size", "voxel_box"]
 
 UNITS = ("voxel", "nm")
+# Sizes of a voxel in nm that arithmetic bears.
+_LEAST, _MOST = 1e-30, 1e30
 # Far outside every volume (info bounds coordinates to 2**53), and safe to add to.
 _FAR = 1 << 60
 
@@ -55,9 +57,12 @@ def unit_size(
         if units not in UNITS:
             raise ValueError(f"units must be 'voxel' or 'nm', not {units!r}")
         return voxel_size if units == "voxel" else (1, 1, 1)
-    values = tuple(resolution or ())
-    if len(values) != 3 or not all(_is_number(value) and value > 0 for value in values):
-        raise ValueError(f"resolution must be three positive numbers (nm), not {resolution!r}")
+    values: list[Any] = list(resolution) if isinstance(resolution, Iterable) else []
+    if len(values) != 3 or not all(_is_number(v) and _LEAST <= v <= _MOST for v in values):
+        raise ValueError(
+            f"resolution must be three positive numbers (nm, {_LEAST:g} to {_MOST:g}), not "
+            f"{resolution!r}"
+        )
     return values[0], values[1], values[2]
 
 
@@ -145,12 +150,14 @@ def points_to_voxels(
     shape = array.shape[:-1]
     flat = array.reshape(-1, 3)
     status = np.zeros(len(flat), dtype=np.uint8)
-    voxels = _whole(flat, size, voxel_size)
-    if voxels is None:
-        voxels = _floored(flat.astype(np.float64, copy=False), size, voxel_size, status)
+    ratios = [_exact(a) / _exact(b) for a, b in zip(size, voxel_size, strict=True)]
+    if flat.dtype.kind == "f":
+        status[~np.isfinite(flat).all(axis=1)] = PointStatus.INVALID
+    voxels = np.empty((len(flat), 3), dtype=np.int64)
     outside = np.zeros(len(flat), dtype=np.bool_)
     for axis, (first, end) in enumerate(zip(bounds.lower, bounds.upper, strict=True)):
         column = voxels[:, axis]
+        _to_voxels(flat[:, axis], ratios[axis], column)
         outside |= (column < first) | (column >= end)
     status[outside & (status == PointStatus.OK)] = PointStatus.OUT_OF_BOUNDS
     return voxels, status, shape
@@ -159,9 +166,12 @@ def points_to_voxels(
 def _point_array(points: Any) -> NDArray[Any]:
     if hasattr(points, "columns"):
         try:
-            array = np.stack([np.asarray(points[axis]) for axis in "xyz"], axis=-1)
+            columns = [np.asarray(points[axis]) for axis in "xyz"]
         except (KeyError, IndexError):
             raise ValueError("a table of points needs the columns x, y and z") from None
+        if any(column.dtype.kind == "b" for column in columns):
+            raise TypeError("points must be integers or floats, not bools")
+        array = np.stack(columns, axis=-1)
     else:
         array = np.asarray(points)
     if array.size == 0 and array.ndim <= 1:
@@ -175,36 +185,39 @@ def _point_array(points: Any) -> NDArray[Any]:
     return array
 
 
-def _whole(
-    flat: NDArray[Any], size: Resolution, voxel_size: Resolution
-) -> NDArray[np.int64] | None:
-    """Integer points at integer resolutions, exactly; None where floats are needed."""
-    if flat.dtype.kind == "f":
-        return None
-    if flat.dtype.kind == "u":
-        flat = np.minimum(flat, np.uint64(_FAR))
-    voxels = flat.astype(np.int64, copy=False)
-    if size == voxel_size:
-        return np.ascontiguousarray(voxels)
-    if any(value != int(value) for value in (*size, *voxel_size)):
-        return None
-    factor = np.array([int(value) for value in size], dtype=np.int64)
-    divisor = np.array([int(value) for value in voxel_size], dtype=np.int64)
-    limit = _FAR // int(factor.max())
-    return np.asarray(np.clip(voxels, -limit, limit) * factor // divisor)
+def _to_voxels(column: NDArray[Any], ratio: Fraction, voxels: NDArray[np.int64]) -> None:
+    """Write floor(column * ratio), exact to the decimal that each number stands for."""
+    limit = _FAR // max(ratio.numerator, 1)
+    if column.dtype.kind == "f":
+        _float_to_voxels(column.astype(np.float64), ratio, voxels)
+    elif limit > _FAR >> 24:
+        # Whatever is clipped here is far outside every volume.
+        low = -limit if column.dtype.kind == "i" else 0
+        clipped = np.clip(column, *_within(column.dtype, low, limit)).astype(np.int64)
+        np.floor_divide(clipped * ratio.numerator, ratio.denominator, out=voxels)
+    else:
+        _float_to_voxels(column.astype(np.float64), ratio, voxels)
 
 
-def _floored(
-    flat: NDArray[np.float64], size: Resolution, voxel_size: Resolution, status: NDArray[np.uint8]
-) -> NDArray[np.int64]:
-    finite = np.isfinite(flat)
-    status[~finite.all(axis=1)] = PointStatus.INVALID
-    voxels = np.where(finite, flat, 0.0)
-    if size != voxel_size:
-        with np.errstate(over="ignore"):  # infinity is clipped below, and out of bounds
-            voxels = voxels * np.array(size, dtype=np.float64) / np.array(voxel_size, np.float64)
-    np.floor(voxels, out=voxels)
-    return np.clip(voxels, -float(_FAR), float(_FAR)).astype(np.int64)
+def _within(dtype: np.dtype[Any], low: int, high: int) -> tuple[int, int]:
+    """The part of [low, high] that the integer type can hold."""
+    limits = np.iinfo(dtype)
+    return max(low, int(limits.min)), min(high, int(limits.max))
+
+
+def _float_to_voxels(
+    column: NDArray[np.float64], ratio: Fraction, voxels: NDArray[np.int64]
+) -> None:
+    numerator, denominator = float(ratio.numerator), float(ratio.denominator)
+    column[~np.isfinite(column)] = 0.0
+    np.clip(column, -_FAR / numerator, _FAR / numerator, out=column)
+    floored = np.floor(column * numerator / denominator)
+    if ratio != 1:
+        # The product is rounded, the lower bound of a voxel (one division) is rounded as the
+        # user's own decimal was: a point on the bound belongs to the voxel above it.
+        floored += column >= (floored + 1) * denominator / numerator
+        floored -= column < floored * denominator / numerator
+    voxels[:] = floored.astype(np.int64)
 
 
 def _scaled(value: float, unit: float, voxel: float) -> Fraction:

@@ -42,6 +42,8 @@ __all__ = ["ShardedSource"]
 
 # The shard index is read in pages, because 2**32 minishards would make it 64 GiB long.
 _PAGE_ENTRIES = 1 << 12
+# Ids outside the grid are legal: some writers fill gaps with them.
+_SPARE_IDS = 1 << 16
 # How often a file may change under one search before it is given up.
 _MOST_TRIES = 3
 
@@ -93,11 +95,10 @@ class ShardedSource:
         self.source_url = source_url
         self._reader = StoredReader(store, cache, spec.data_encoding, most_encoded_bytes)
         self._confirmed: dict[int, FileIdentity] = {}
-        # Ids outside the grid are legal (some writers fill gaps), so all bits of the code count.
         most_ids = 1 << min(morton_bits(grid_size), 48)
         if spec.hash == "identity":
             most_ids = min(most_ids, _most_ids_per_minishard(spec, morton_bits(grid_size)))
-        self._most_index_bytes = MINISHARD_ENTRY_BYTES * most_ids
+        self._most_index_bytes = MINISHARD_ENTRY_BYTES * (most_ids + _SPARE_IDS)
 
     def find(self, cells: NDArray[np.int64], workers: Workers) -> Found:
         """Where the chunks at `cells` (int64, shape (n, 3), inside the grid) are.
@@ -233,7 +234,8 @@ class ShardedSource:
 
     def _minishard_index(self, shard: _Shard, minishard: int) -> MinishardIndex | None:
         """The index of one minishard; None where it has no chunks. Raises FormatFault."""
-        key = (shard.identity, "minishard", minishard)
+        # With the number: two names may lead to one file, and its keys belong to one of them.
+        key = (shard.identity, "minishard", shard.number, minishard)
         cached: MinishardIndex | None = self.cache.get(key)
         if cached is not None:
             return cached

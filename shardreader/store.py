@@ -167,9 +167,11 @@ class LocalStore:
         except OSError as error:
             raise read_error(path, "open it", error) from error
         try:
-            found = _identity(path, os.fstat(descriptor))
-            if found != identity:
+            if _identity(path, os.fstat(descriptor)) != identity:
                 raise StaleFileError(name)
+        except OSError as error:
+            os.close(descriptor)
+            raise read_error(path, "look at it", error) from error
         except BaseException:
             os.close(descriptor)
             raise

@@ -81,9 +81,14 @@ class StoredReader:
         rows = found.rows(PointStatus.OK)
         cached: list[tuple[int, bytes]] = []
         rest: list[int] = []
-        starts, files = found.starts[rows].tolist(), found.file_numbers[rows].tolist()
-        for row, start, file in zip(rows.tolist(), starts, files, strict=True):
-            encoded = self.cache.get((found.files[file].identity, start))
+        places = zip(
+            found.file_numbers[rows].tolist(),
+            found.starts[rows].tolist(),
+            found.ends[rows].tolist(),
+            strict=True,
+        )
+        for row, (file, start, end) in zip(rows.tolist(), places, strict=True):
+            encoded = self.cache.get((found.files[file].identity, start, end))
             if encoded is None:
                 rest.append(row)
             else:
@@ -108,19 +113,19 @@ class StoredReader:
             return
         stored = self.store.read(name, start=job.start, end=job.end, identity=identity)
         for row in job.rows:
-            start = int(found.starts[row])
+            start, end = int(found.starts[row]), int(found.ends[row])
             try:
                 encoded = inflate(
                     stored,
                     start - job.start,
-                    int(found.ends[row]) - job.start,
+                    end - job.start,
                     encoding=self.data_encoding,
                     most_bytes=self.most_encoded_bytes,
                 )
             except FormatFault as fault:
                 fail(row, fault)
                 continue
-            self.cache.put((identity, start), encoded, len(encoded))
+            self.cache.put((identity, start, end), encoded, len(encoded))
             _hand_over(row, encoded, consume, fail)
 
 

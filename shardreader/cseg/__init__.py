@@ -6,12 +6,12 @@ Importing this does not import numba; the first call does, and compiles the kern
 from numba's cache.
 """
 
-import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from shardreader.compile_lock import compiling
 from shardreader.cseg.faults import OK, Triple, Words, block_grid, explain
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ __all__ = ["OK", "block_grid", "decode_box", "explain", "read_voxels"]
 Labels = npt.NDArray[np.uint32] | npt.NDArray[np.uint64]
 
 _compiled: dict[int, "Kernels"] = {}
-_compiling = threading.Lock()
 
 
 def decode_box(
@@ -170,7 +169,7 @@ def read_voxels(
 
 def _load(label_bytes: int) -> "Kernels":
     # Sixteen threads may make the first call at once; without the lock each would compile.
-    with _compiling:
+    with compiling:
         if label_bytes not in _compiled:
             from shardreader.cseg.kernels import compile_kernels
 
