@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from shardreader.errors import InfoError
 
@@ -38,6 +37,8 @@ def directory_of(path: str | os.PathLike[str]) -> str:
         parts = urlsplit(text)
         if parts.netloc not in ("", "localhost"):
             raise InfoError(f"{text}: a file:// URL with a host is not supported: give its path")
+        from urllib.request import url2pathname  # takes as long to import as all the rest
+
         text = url2pathname(parts.path)
     elif scheme in _REMOTE_SCHEMES:
         raise InfoError(

@@ -1,0 +1,197 @@
+"""Arguments, errors and progress that the commands share. Floor 5."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from shardreader.volume import Volume
+
+__all__ = [
+    "DONE",
+    "INCOMPLETE",
+    "NOT_RUN",
+    "CommandError",
+    "add_scale",
+    "add_threads",
+    "add_units",
+    "add_volume",
+    "check_units",
+    "numbers",
+    "opened_volume",
+    "progress",
+    "say",
+]
+
+DONE = 0
+"""Exit status: done and whole."""
+INCOMPLETE = 1
+"""Exit status: it ran, and something is wrong, missing or unknown."""
+NOT_RUN = 2
+"""Exit status: it could not run."""
+
+
+class CommandError(Exception):
+    """A command cannot go on; the message is for the user."""
+
+    def __init__(self, message: str, exit_status: int = NOT_RUN) -> None:
+        super().__init__(message)
+        self.exit_status = exit_status
+
+
+def say(message: str) -> None:
+    """Tell the user something that is not the answer, on standard error."""
+    print(f"shardreader: {message}", file=sys.stderr)
+
+
+def numbers(count: int) -> Callable[[str], tuple[float, ...]]:
+    """An argument type: `count` finite numbers with commas between them.
+
+    Whole numbers are ints, so that they stay exact.
+    """
+
+    def parse(text: str) -> tuple[float, ...]:
+        parts = text.split(",")
+        try:
+            values = tuple(_number(part) for part in parts)
+        except ValueError:
+            values = ()
+        if len(parts) != count or len(values) != count:
+            raise argparse.ArgumentTypeError(
+                f"expected {count} numbers with commas between them, found {text!r}"
+            )
+        return values
+
+    return parse
+
+
+def _number(text: str) -> float:
+    if "_" in text:
+        raise ValueError(text)
+    try:
+        return int(text)
+    except ValueError:
+        value = float(text)
+        if not math.isfinite(value):
+            raise ValueError(text) from None
+        return value
+
+
+def _resolution(text: str) -> tuple[float, ...]:
+    values = numbers(3)(text)
+    if min(values) <= 0:
+        raise argparse.ArgumentTypeError(f"expected three numbers above 0 (nm), found {text!r}")
+    return values
+
+
+def _threads(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1024:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 to 1024, found {text!r}")
+    return int(text)
+
+
+def _scale(text: str) -> object:
+    if text.isdecimal():
+        return int(text)
+    try:
+        return numbers(3)(text)
+    except argparse.ArgumentTypeError:
+        return text
+
+
+def add_volume(parser: argparse.ArgumentParser) -> None:
+    """The volume that a command works on."""
+    parser.add_argument(
+        "volume", metavar="PATH", help="directory of the volume, the one with the info file"
+    )
+
+
+def add_scale(parser: argparse.ArgumentParser, default: str) -> None:
+    """Which scale of the volume; `default` says what is done without it."""
+    parser.add_argument(
+        "--scale",
+        type=_scale,
+        metavar="S",
+        help=f"index (0), key (8.0x8.0x40.0) or voxel size in nm (8,8,40); default: {default}",
+    )
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """How many threads read."""
+    parser.add_argument(
+        "--threads", type=_threads, metavar="N", help="threads that read; default: one per core"
+    )
+
+
+def add_units(parser: argparse.ArgumentParser, what: str) -> None:
+    """The unit of coordinates: one of the two must be given."""
+    group = parser.add_argument_group(
+        f"unit of the {what} (one is required)",
+        "There is no default: a coordinate in the wrong unit lands on another segment without\n"
+        "any error. The voxels of FAFB-FFN1 are 8 x 8 x 40 nm, but fafbseg and CATMAID users\n"
+        "count voxels of 4 x 4 x 40 nm (--resolution 4,4,40).",
+    ).add_mutually_exclusive_group()
+    group.add_argument(
+        "--units", choices=["voxel", "nm"], help="voxels of the scale that is read, or nanometres"
+    )
+    group.add_argument(
+        "--resolution", type=_resolution, metavar="X,Y,Z", help="voxels of this size in nm"
+    )
+
+
+def check_units(arguments: argparse.Namespace, what: str) -> None:
+    """Refuse to guess a unit."""
+    if arguments.units is None and arguments.resolution is None:
+        raise CommandError(
+            f"give the unit of the {what}: --units voxel, --units nm or --resolution X,Y,Z (nm)\n"
+            "there is no default: FAFB-FFN1 has voxels of 8 x 8 x 40 nm, but fafbseg and CATMAID "
+            "users count in 4 x 4 x 40 (--resolution 4,4,40)"
+        )
+
+
+@contextmanager
+def opened_volume(arguments: argparse.Namespace, *, missing: str = "error") -> Iterator[Volume]:
+    """The volume that the arguments name; whatever keeps it from opening is a `CommandError`."""
+    import shardreader
+
+    try:
+        volume = shardreader.open_volume(
+            arguments.volume, arguments.scale, missing=missing, threads=arguments.threads
+        )
+    except shardreader.ShardReaderError as error:
+        raise CommandError(str(error)) from error
+    with volume:
+        yield volume
+
+
+@contextmanager
+def progress(
+    total: int | None, unit: str, *, shares_terminal: bool
+) -> Iterator[Callable[[int], None]]:
+    """A progress bar on standard error, if that is a terminal; takes how much is done so far.
+
+    Parameters
+    ----------
+    total : int or None
+        None where the end is not known.
+    unit : str
+        What is counted.
+    shares_terminal : bool
+        Whether the answer goes to standard output; a bar would be mixed into it on a terminal.
+    """
+    if not sys.stderr.isatty() or (shares_terminal and sys.stdout.isatty()):
+        yield lambda _done: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit=unit, unit_scale=True, file=sys.stderr) as bar:
+
+        def show(done: int) -> None:
+            bar.update(done - bar.n)
+
+        yield show

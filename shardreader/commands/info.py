@@ -1,0 +1,225 @@
+"""``shardreader info``: what a volume is, and how much of it is in this copy. Floor 6."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from shardreader.commands.common import DONE, CommandError, add_scale, add_volume
+
+if TYPE_CHECKING:
+    from shardreader.copy_summary import CopySummary
+    from shardreader.info import ScaleInfo, VolumeInfo
+    from shardreader.manifest import Manifest
+
+NAME = "info"
+SUMMARY = "what a volume is, and how much of it is in this copy"
+DESCRIPTION = """\
+Print the scales of a volume, and how many of the shard files that its geometry allows are in
+this copy. Absent files are no error here: the exit status is 0 if the volume can be described."""
+EXAMPLES = """\
+  shardreader info /ssd/fafb-ffn1
+  shardreader info /ssd/fafb-ffn1 --json"""
+
+_NAMES_SHOWN = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the arguments of the command."""
+    add_volume(parser)
+    add_scale(parser, "all")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; returns the exit status."""
+    from shardreader.errors import ShardReaderError
+    from shardreader.info import select_scale
+    from shardreader.open_files import read_info, read_manifest
+    from shardreader.volume_path import directory_of
+
+    try:
+        directory = directory_of(arguments.volume)
+        volume = read_info(directory)
+        manifest = read_manifest(directory, None)
+        scales = volume.scales
+        if arguments.scale is not None:
+            scales = (select_scale(volume, arguments.scale, directory),)
+    except ShardReaderError as error:
+        raise CommandError(str(error)) from error
+    document = {
+        "path": directory,
+        "type": volume.volume_type,
+        "data_type": volume.data_type,
+        "num_channels": volume.num_channels,
+        "manifest": _manifest(manifest),
+        "scales": [_scale(volume, scale, directory, manifest) for scale in scales],
+    }
+    print(json.dumps(document, indent=2) if arguments.json else "\n".join(_lines(document)))
+    return DONE
+
+
+def _manifest(manifest: Manifest | None) -> dict[str, Any] | None:
+    if manifest is None:
+        return None
+    return {"source": manifest.source, "basis": manifest.basis, "created": manifest.created}
+
+
+def _scale(
+    volume: VolumeInfo, scale: ScaleInfo, directory: str, manifest: Manifest | None
+) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from shardreader.copy_summary import summarize_copy
+    from shardreader.shard_geometry import chunks_in_volume
+
+    sharding = scale.sharding
+    copy = None if sharding is None else summarize_copy(directory, scale, sharding, manifest)
+    return {
+        "index": scale.index,
+        "key": scale.key,
+        "size": scale.size,
+        "voxel_offset": scale.voxel_offset,
+        "resolution_nm": scale.resolution,
+        "extent_nm": [n * nm for n, nm in zip(scale.size, scale.resolution, strict=True)],
+        "encoding": scale.encoding,
+        "block_size": scale.block_size,
+        "chunk_sizes": scale.chunk_sizes,
+        "grid_size": scale.grid.grid_size,
+        "chunks": chunks_in_volume(scale),
+        "sharding": None if sharding is None else asdict(sharding),
+        "not_supported": _not_supported(volume, scale, directory),
+        "shards": None if copy is None else _copy(copy),
+    }
+
+
+def _not_supported(volume: VolumeInfo, scale: ScaleInfo, directory: str) -> str | None:
+    """Why this version does not read the voxels of a scale; None if it does."""
+    from shardreader.errors import InfoError
+    from shardreader.info import check_supported
+
+    try:
+        check_supported(volume, scale, directory)
+    except InfoError as error:
+        return str(error)
+    return None
+
+
+def _copy(copy: CopySummary) -> dict[str, Any]:
+    return {
+        "directory_exists": copy.directory_exists,
+        "possible": copy.possible,
+        "present": copy.present,
+        "present_bytes": copy.present_bytes,
+        "absent": {
+            "total": copy.absent,
+            "source_has_none": copy.source_has_none,
+            "not_downloaded": copy.not_downloaded,
+            "unknown": copy.unknown,
+        },
+        "impossible": copy.impossible,
+        "litter": copy.litter,
+        "other": copy.other,
+    }
+
+
+def _lines(document: dict[str, Any]) -> list[str]:
+    channels = document["num_channels"]
+    kind = f"{document['type']}, {document['data_type']}"
+    manifest = document["manifest"]
+    if manifest is None:
+        known = "none, so it is not known which of the absent shards the source has"
+    else:
+        source = manifest["source"] or "a source that is not named"
+        known = f"of {source}, by {_BASES[manifest['basis']]}, {manifest['created']}"
+    lines = [
+        document["path"],
+        _line("type", kind if channels == 1 else f"{kind}, {channels} channels"),
+        _line("manifest", known),
+    ]
+    for scale in document["scales"]:
+        lines += ["", *_scale_lines(scale)]
+    return lines
+
+
+_BASES = {
+    "listing": "a listing of it",
+    "requests": "requests for its files",
+    "user": "the user's word",
+}
+
+
+def _scale_lines(scale: dict[str, Any]) -> list[str]:
+    lines = [
+        f"scale {scale['index']}: {scale['key']}",
+        _line("size", f"{_by(scale['size'])} voxels from {tuple(scale['voxel_offset'])}"),
+        _line("voxel size", f"{_by(scale['resolution_nm'])} nm"),
+        _line("extent", f"{_by([nm / 1000 for nm in scale['extent_nm']])} um"),
+        _line("encoding", _encoding(scale)),
+        _line("chunks", f"{' or '.join(_by(size) for size in scale['chunk_sizes'])} voxels"),
+        _line("grid", f"{_by(scale['grid_size'])} = {scale['chunks']:,} chunks"),
+        _line("sharding", _sharding(scale["sharding"])),
+    ]
+    if scale["not_supported"]:
+        lines.append(_line("note", scale["not_supported"]))
+    return lines + (_copy_lines(scale["shards"]) if scale["shards"] else [])
+
+
+def _encoding(scale: dict[str, Any]) -> str:
+    blocks = scale["block_size"]
+    return str(scale["encoding"]) + (f", blocks of {_by(blocks)} voxels" if blocks else "")
+
+
+def _sharding(sharding: dict[str, Any] | None) -> str:
+    if sharding is None:
+        return "none: a file for each chunk"
+    return (
+        f"{sharding['hash']} hash, {sharding['preshift_bits']} preshift, "
+        f"{sharding['minishard_bits']} minishard and {sharding['shard_bits']} shard bits; "
+        f"index {sharding['minishard_index_encoding']}, data {sharding['data_encoding']}"
+    )
+
+
+def _copy_lines(shards: dict[str, Any]) -> list[str]:
+    absent = shards["absent"]
+    lines = [
+        _line(
+            "shards",
+            f"{shards['present']:,} of {shards['possible']:,} possible ones are here, "
+            f"{shards['present_bytes']:,} bytes",
+        ),
+    ]
+    kinds = [
+        f"{absent[kind]:,} {text}"
+        for kind, text in (
+            ("source_has_none", "that the source does not have either"),
+            ("not_downloaded", "not downloaded"),
+            ("unknown", "of which it is unknown whether the source has them"),
+        )
+        if absent[kind]
+    ]
+    lines.append(_line("absent", ", ".join(kinds) or "0"))
+    if not shards["directory_exists"]:
+        lines.append(_line("note", "the directory of this scale does not exist"))
+    for what, names in (
+        ("shard files that no chunk of this volume belongs to", shards["impossible"]),
+        ("left-over files that the reader ignores", shards["litter"]),
+        ("other entries that the reader ignores", shards["other"]),
+    ):
+        if names:
+            lines.append(_line("note", f"{len(names):,} {what}: {_some(names)}"))
+    return lines
+
+
+def _some(names: tuple[str, ...]) -> str:
+    more = ", ..." if len(names) > _NAMES_SHOWN else ""
+    return ", ".join(names[:_NAMES_SHOWN]) + more
+
+
+def _line(name: str, text: str) -> str:
+    return f"  {name:<12}{text}"
+
+
+def _by(values: Any) -> str:
+    return " x ".join(f"{value:.10g}" for value in values)

@@ -1,0 +1,145 @@
+"""How much of a scale is in a local copy: its files against the geometry. Floor 4."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from shardreader.info import ScaleInfo
+from shardreader.manifest import MANIFEST_NAME, Manifest
+from shardreader.shard_geometry import possible_shard_count, possible_shards
+from shardreader.sharding import ShardingSpec
+
+__all__ = ["CopySummary", "summarize_copy"]
+
+_LITTER = ("._*", ".DS_Store", "Thumbs.db", "desktop.ini", "*.gstmp", "*.part", "*.crdownload")
+# Names are listed up to here (100 MB of them); FAFB-FFN1 has 3,689.
+_COUNTABLE = 1 << 20
+
+
+@dataclass(frozen=True)
+class CopySummary:
+    """The files of one sharded scale.
+
+    Attributes
+    ----------
+    possible : int
+        How many shards can hold a chunk, by the geometry.
+    present, present_bytes : int
+        Those whose file is here, and the size of these files.
+    source_has_none, not_downloaded, unknown : int
+        The absent ones: the manifest says that the source has no such file; it says that the
+        source has one; nothing is known.
+    directory_exists : bool
+        Whether the directory of the scale is there at all.
+    impossible : tuple of str
+        Shard files that no chunk of this volume belongs to.
+    litter, other : tuple of str
+        Files of the operating system or of a download, and whatever else is not a shard.
+    """
+
+    possible: int
+    present: int
+    present_bytes: int
+    source_has_none: int
+    not_downloaded: int
+    unknown: int
+    directory_exists: bool
+    impossible: tuple[str, ...]
+    litter: tuple[str, ...]
+    other: tuple[str, ...]
+
+    @property
+    def absent(self) -> int:
+        """Possible shards whose file is not here."""
+        return self.possible - self.present
+
+
+def summarize_copy(
+    root: str, scale: ScaleInfo, sharding: ShardingSpec, manifest: Manifest | None
+) -> CopySummary:
+    """Count the shard files of a scale by listing its directory once.
+
+    Parameters
+    ----------
+    root : str
+        The directory of the info.
+    scale : ScaleInfo
+        Of which the shards are counted.
+    sharding : ShardingSpec
+        That of the scale.
+    manifest : Manifest or None
+        What is known of the source.
+
+    Raises
+    ------
+    OSError
+        The directory cannot be listed.
+    """
+    sizes: dict[str, int] = {}
+    impossible: list[str] = []
+    litter: list[str] = []
+    other: list[str] = []
+    possible = _possible_names(scale, sharding)
+    directory = os.path.normpath(os.path.join(root, *scale.key.split("/")))
+    exists = os.path.isdir(directory)
+    for entry in os.scandir(directory) if exists else ():
+        if any(fnmatchcase(entry.name, pattern) for pattern in _LITTER):
+            litter.append(entry.name)
+        elif not (entry.name.endswith(".shard") and entry.is_file()):
+            other.append(entry.name)
+        elif _is_possible(entry.name, possible, sharding):
+            sizes[entry.name] = entry.stat().st_size
+        else:
+            impossible.append(entry.name)
+    own_files = {"info", MANIFEST_NAME} if directory == os.path.normpath(root) else set()
+    count = possible_shard_count(scale)
+    has_none, not_downloaded = _absent(scale, possible, set(sizes), count, manifest)
+    return CopySummary(
+        possible=count,
+        present=len(sizes),
+        present_bytes=sum(sizes.values()),
+        source_has_none=has_none,
+        not_downloaded=not_downloaded,
+        unknown=count - len(sizes) - has_none - not_downloaded,
+        directory_exists=exists,
+        impossible=tuple(sorted(impossible)),
+        litter=tuple(sorted(litter)),
+        other=tuple(sorted(set(other) - own_files)),
+    )
+
+
+def _possible_names(scale: ScaleInfo, sharding: ShardingSpec) -> frozenset[str] | None:
+    """The names of all possible shard files; None where there are too many to list."""
+    if possible_shard_count(scale) > _COUNTABLE:
+        return None
+    return frozenset(map(sharding.file_name, possible_shards(scale).tolist()))
+
+
+def _is_possible(name: str, possible: frozenset[str] | None, sharding: ShardingSpec) -> bool:
+    if possible is not None:
+        return name in possible
+    digits = len(sharding.file_name(0)) - len(".shard")
+    return re.fullmatch(f"[0-9a-f]{{{digits}}}\\.shard", name) is not None
+
+
+def _absent(
+    scale: ScaleInfo,
+    possible: frozenset[str] | None,
+    present: set[str],
+    count: int,
+    manifest: Manifest | None,
+) -> tuple[int, int]:
+    """How many absent shards the source is known to have not, and to have."""
+    known = manifest.scales.get(scale.key) if manifest else None
+    if manifest is None or known is None:
+        return 0, 0
+    listed = [name for name in known.files if possible is None or name in possible]
+    absent = [name for name in listed if name not in present]
+    has_none = sum(manifest.source_has_none(scale.key, name) for name in absent)
+    not_downloaded = len(absent) - has_none
+    if known.unlisted == "none":
+        has_none = count - len(present) - not_downloaded
+    return has_none, not_downloaded
