@@ -416,6 +416,8 @@ def _matcher(scale: Any) -> Callable[[ScaleInfo], bool]:
         if hasattr(scale, "__index__") and not getattr(scale, "shape", ()):
             index = operator.index(scale)
             return lambda candidate: candidate.index == index
+        if any(isinstance(item, str) for item in scale):
+            raise TypeError(wrong)
         x, y, z = map(float, scale)
     except (TypeError, ValueError, OverflowError):
         raise TypeError(wrong) from None

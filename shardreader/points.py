@@ -190,7 +190,7 @@ def _to_voxels(column: NDArray[Any], ratio: Fraction, voxels: NDArray[np.int64])
     limit = _FAR // max(ratio.numerator, 1)
     if column.dtype.kind == "f":
         _float_to_voxels(column.astype(np.float64), ratio, voxels)
-    elif limit > _FAR >> 24:
+    elif limit > _FAR >> 24 and ratio.denominator < _FAR:
         # Whatever is clipped here is far outside every volume.
         low = -limit if column.dtype.kind == "i" else 0
         clipped = np.clip(column, *_within(column.dtype, low, limit)).astype(np.int64)

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from shardreader.errors import ReadError, ShardError
+from shardreader.fork_gate import not_forking
 
 __all__ = ["FileIdentity", "LocalStore", "StaleFileError"]
 
@@ -71,6 +72,8 @@ class LocalStore:
     def __init__(self, root: str) -> None:
         self.root = root
         self._handles: OrderedDict[str, _Handle] = OrderedDict()
+        # Also those that were replaced under their readers, which close them.
+        self._all: set[_Handle] = set()
         self._lock = threading.Lock()
 
     def path(self, name: str) -> str:
@@ -127,12 +130,12 @@ class LocalStore:
 
     def close(self) -> None:
         """Close the descriptors; a later read opens them anew."""
-        with self._lock:
+        with not_forking(), self._lock:
             self._drop_idle(keep=0)
 
     def abandon(self) -> None:
         """Close the descriptors in a forked child, where the lock may be held by nobody."""
-        for handle in self._handles.values():
+        for handle in self._all:
             os.close(handle.descriptor)
 
     @contextmanager
@@ -141,13 +144,24 @@ class LocalStore:
         try:
             yield handle
         finally:
-            with self._lock:
+            self._give_back(name, handle)
+
+    def _give_back(self, name: str, handle: _Handle) -> None:
+        with self._lock:
+            stays = _KEEPS_HANDLES and self._handles.get(name) is handle
+            if stays or handle.users > 1:
                 handle.users -= 1
-                kept = self._handles.get(name) is handle
-                if handle.users == 0 and not (kept and _KEEPS_HANDLES):
-                    if kept:
-                        del self._handles[name]
-                    os.close(handle.descriptor)
+                return
+        with not_forking(), self._lock:
+            handle.users -= 1
+            if handle.users == 0:
+                if self._handles.get(name) is handle:
+                    del self._handles[name]
+                self._shut(handle)
+
+    def _shut(self, handle: _Handle) -> None:
+        self._all.discard(handle)
+        os.close(handle.descriptor)
 
     def _take(self, name: str, identity: FileIdentity) -> _Handle | None:
         with self._lock:
@@ -160,27 +174,31 @@ class LocalStore:
 
     def _open_anew(self, name: str, identity: FileIdentity) -> _Handle:
         path = self.path(name)
-        try:
-            descriptor = self._descriptor(path)
-        except FileNotFoundError:
-            raise StaleFileError(name) from None
-        except OSError as error:
-            raise read_error(path, "open it", error) from error
-        try:
-            if _identity(path, os.fstat(descriptor)) != identity:
-                raise StaleFileError(name)
-        except OSError as error:
-            os.close(descriptor)
-            raise read_error(path, "look at it", error) from error
-        except BaseException:
-            os.close(descriptor)
-            raise
-        handle = _Handle(descriptor, identity)
+        with not_forking():
+            try:
+                descriptor = self._descriptor(path)
+            except FileNotFoundError:
+                raise StaleFileError(name) from None
+            except OSError as error:
+                raise read_error(path, "open it", error) from error
+            try:
+                if _identity(path, os.fstat(descriptor)) != identity:
+                    raise StaleFileError(name)
+            except OSError as error:
+                os.close(descriptor)
+                raise read_error(path, "look at it", error) from error
+            except BaseException:
+                os.close(descriptor)
+                raise
+            return self._keep(name, _Handle(descriptor, identity))
+
+    def _keep(self, name: str, handle: _Handle) -> _Handle:
         with self._lock:
             before = self._handles.pop(name, None)
             if before is not None and before.users == 0:
-                os.close(before.descriptor)
+                self._shut(before)
             self._handles[name] = handle
+            self._all.add(handle)
             self._drop_idle(keep=MOST_HANDLES)
         return handle
 
@@ -201,7 +219,7 @@ class LocalStore:
                 return
             if handle.users == 0:
                 del self._handles[name]
-                os.close(handle.descriptor)
+                self._shut(handle)
 
 
 def _identity(path: str, found: os.stat_result) -> FileIdentity:

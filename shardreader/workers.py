@@ -6,7 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 __all__ = ["Workers", "cores"]
@@ -55,8 +55,7 @@ class Workers:
                 except BaseException as error:  # noqa: BLE001 (raised by run below)
                     failures.append((number, error))
 
-        helpers = min(self.threads, len(queue)) - 1
-        futures = [self._executor().submit(work_off) for _ in range(helpers)]
+        futures = self._start(work_off, min(self.threads, len(queue)) - 1)
         try:
             work_off()
         finally:
@@ -71,6 +70,16 @@ class Workers:
             pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown(wait=True)
+
+    def _start(self, work_off: Callable[[], None], helpers: int) -> list[Future[None]]:
+        futures: list[Future[None]] = []
+        try:
+            for _ in range(helpers):
+                futures.append(self._executor().submit(work_off))  # noqa: PERF401 (may raise)
+        except RuntimeError:
+            # The pool or the interpreter is shutting down: the caller's thread does what is left.
+            pass
+        return futures
 
     def _executor(self) -> ThreadPoolExecutor:
         with self._lock:
