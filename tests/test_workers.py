@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from shardreader.workers import Workers, cores
+
+WAIT = 20
+
+
+def test_cores() -> None:
+    assert cores() >= 1
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("count", [0, 1, 2, 100])
+def test_each_item_once(threads: int, count: int) -> None:
+    workers = Workers(threads)
+    done: list[int] = []
+    for _ in range(3):
+        workers.run(done.append, range(count))
+    workers.close()
+    assert sorted(done) == sorted(list(range(count)) * 3)
+
+
+def test_no_pool_for_one_thread_or_one_item() -> None:
+    before = threading.active_count()
+    names: set[str] = set()
+
+    def work(item: int) -> None:
+        names.add(threading.current_thread().name)
+
+    Workers(1).run(work, range(50))
+    Workers(8).run(work, [1])
+    assert names == {threading.current_thread().name}
+    assert threading.active_count() == before
+
+
+def test_items_run_side_by_side() -> None:
+    workers = Workers(3)
+    together = threading.Barrier(3)
+    workers.run(lambda _: together.wait(WAIT), range(3))  # raises unless all three meet
+    workers.close()
+
+
+def test_the_callers_thread_works_too() -> None:
+    workers = Workers(2)
+    together = threading.Barrier(2)
+    names: set[str] = set()
+
+    def work(_: int) -> None:
+        names.add(threading.current_thread().name)
+        together.wait(WAIT)
+
+    workers.run(work, range(2))
+    workers.close()
+    assert threading.current_thread().name in names
+    assert len(names) == 2
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, MemoryError])
+def test_an_error_reaches_the_caller(threads: int, error: type[BaseException]) -> None:
+    workers = Workers(threads)
+
+    def work(item: int) -> None:
+        if item == 7:
+            raise error("seven")
+
+    with pytest.raises(error, match="seven"):
+        workers.run(work, range(100))
+    done: list[int] = []
+    workers.run(done.append, range(10))
+    assert sorted(done) == list(range(10))
+    workers.close()
+
+
+def test_no_item_is_begun_after_an_error() -> None:
+    done: list[int] = []
+
+    def work(item: int) -> None:
+        done.append(item)
+        raise ValueError(item)
+
+    with pytest.raises(ValueError, match=r"^0$"):
+        Workers(1).run(work, range(100))
+    assert done == [0]
+
+
+def test_the_earliest_error_is_told() -> None:
+    workers = Workers(2)
+    second_failed = threading.Event()
+    together = threading.Barrier(2)
+
+    def work(item: int) -> None:
+        together.wait(WAIT)
+        if item == 0:
+            assert second_failed.wait(WAIT)
+            raise ValueError("first")
+        second_failed.set()
+        raise ValueError("second")
+
+    with pytest.raises(ValueError, match="first"):
+        workers.run(work, range(2))
+    workers.close()
+
+
+def test_nothing_runs_on_when_run_has_returned() -> None:
+    workers = Workers(4)
+    running: list[int] = []
+    lock = threading.Lock()
+    failed = threading.Event()
+
+    def work(item: int) -> None:
+        with lock:
+            running.append(item)
+        if item == 0:
+            failed.set()
+            raise ValueError
+        failed.wait(WAIT)
+        with lock:
+            running.remove(item)
+
+    with pytest.raises(ValueError, match=r"^$"):
+        workers.run(work, range(50))
+    assert running == [0]
+    workers.close()
+
+
+def test_close_ends_the_threads_and_run_makes_new_ones() -> None:
+    before = threading.active_count()
+    workers = Workers(3)
+    together = threading.Barrier(3)
+    for _ in range(2):
+        workers.run(lambda _: together.wait(WAIT), range(3))
+        assert threading.active_count() > before
+        workers.close()
+        assert threading.active_count() == before
+    workers.close()
+
+
+def test_many_callers_share_a_pool() -> None:
+    workers = Workers(3)
+    done: dict[int, list[int]] = {caller: [] for caller in range(8)}
+
+    def call(caller: int) -> None:
+        for _ in range(20):
+            workers.run(done[caller].append, range(10))
+
+    callers = [threading.Thread(target=call, args=(caller,), daemon=True) for caller in done]
+    for thread in callers:
+        thread.start()
+    for thread in callers:
+        thread.join(WAIT)
+    workers.close()
+    assert all(sorted(items) == sorted(list(range(10)) * 20) for items in done.values())
