@@ -21,8 +21,10 @@ class BoxRead:
     ----------
     box : Box
         Inside the volume, not empty.
+    channels : int
     out : ndarray or None
-        The caller's array of the box's shape (x, y, z); None makes one in Fortran order.
+        The caller's array of shape (x, y, z), with more than one channel (x, y, z, c); None makes
+        one in Fortran order.
 
     Attributes
     ----------
@@ -36,10 +38,11 @@ class BoxRead:
         decoder: ChunkDecoder,
         box: Box,
         dtype: np.dtype[Any],
+        channels: int,
         out: NDArray[Any] | None,
     ) -> None:
         self._decoder = decoder
-        self._box = box
+        self._shape = box.shape if channels == 1 else (*box.shape, channels)
         self._dtype = dtype
         self._out = out
         self._target: FlatOutput | None = None
@@ -58,9 +61,9 @@ class BoxRead:
         if self._array is None:
             # Fresh zeroed memory costs no more than fresh memory, but recycled memory does.
             allocate = np.zeros if len(background) else np.empty
-            self._array = allocate(self._box.shape, self._dtype, order="F")
+            self._array = allocate(self._shape, self._dtype, order="F")
         elif self._target is None and not FlatOutput.fits(self._array):
-            self._array = np.zeros(self._box.shape, self._dtype, order="F")
+            self._array = np.zeros(self._shape, self._dtype, order="F")
         if self._target is None:
             self._target = FlatOutput(self._array)
             if self._array is not self._out:
@@ -78,9 +81,8 @@ class BoxRead:
             self._cell_shapes[row],
             self._lower[row],
             self._upper[row],
-            self._target.flat,
-            self._target.at(self._first[row]),
-            self._target.strides,
+            self._target,
+            self._first[row],
         )
 
     def result(self) -> NDArray[Any]:

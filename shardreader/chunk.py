@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from math import prod
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shardreader import cseg
+from shardreader.codecs import CODECS, Codec
 from shardreader.errors import FormatFault, PointStatus
+from shardreader.flat_output import FlatOutput
 from shardreader.grid import Triple
-from shardreader.info import ScaleInfo, VolumeInfo
+from shardreader.info import COMPRESSED_SEGMENTATION, ScaleInfo, VolumeInfo
 
-__all__ = ["ChunkDecoder", "PointBatch"]
+__all__ = ["ChunkDecoder", "PointBatch", "make_decoder"]
 
 # A table may hold labels that no voxel has, and a file may hold words that nothing refers to;
 # beyond what the geometry asks for, this much of it is let pass.
@@ -30,8 +33,8 @@ class PointBatch:
     bits : (int, int)
         Bits of x and of y in `packed`.
     order : ndarray of int64, shape (n,)
-        Row of `labels` and `status` for each of them.
-    labels : ndarray, shape (m,)
+        Column of `labels` and row of `status` for each of them.
+    labels : ndarray, shape (channels, m), C order
     status : ndarray of uint8, shape (m,)
     """
 
@@ -52,26 +55,11 @@ class PointBatch:
         self.status = status
 
 
-class ChunkDecoder:
-    """Decodes the chunks of one scale.
+class ChunkDecoder(Protocol):
+    """Decodes the chunks of one scale."""
 
-    Attributes
-    ----------
-    most_encoded_bytes : int
-        No encoding that is longer is read.
-    """
-
-    def __init__(self, volume: VolumeInfo, scale: ScaleInfo) -> None:
-        if scale.block_size is None:
-            raise ValueError("the decoder of compressed_segmentation needs a block size")
-        self._num_channels = volume.num_channels
-        self._block_size = scale.block_size
-        self._label_words = volume.dtype.itemsize // 4
-        blocks = int(np.prod(cseg.block_grid(scale.chunk_size, scale.block_size), dtype=object))
-        block_voxels = int(np.prod(scale.block_size, dtype=object))
-        # Header, 32 bits a voxel, and a table with a label a voxel, for each block.
-        words = 1 + blocks * (2 + block_voxels * (1 + self._label_words))
-        self.most_encoded_bytes = 4 * words * volume.num_channels + _SLACK_BYTES
+    most_encoded_bytes: int
+    """No encoding that is longer is read."""
 
     def decode_box(
         self,
@@ -79,40 +67,25 @@ class ChunkDecoder:
         cell_shape: Triple,
         lower: Triple,
         upper: Triple,
-        flat: NDArray[Any],
-        start: int,
-        strides: Triple,
+        output: FlatOutput,
+        first: Triple,
     ) -> None:
-        """Decode the voxels ``[lower, upper)`` of a chunk to ``flat[start]`` and on.
+        """Decode the voxels ``[lower, upper)`` of a chunk, all channels.
 
         Parameters
         ----------
+        cell_shape : (int, int, int)
+            Clipped shape of the chunk.
         lower, upper : (int, int, int)
             In voxels from the chunk's first.
-        flat : ndarray, 1-D, contiguous
-            Memory that holds all the targets.
-        strides : (int, int, int)
-            Step along x, y, z in elements of `flat`.
+        output : FlatOutput
+        first : (int, int, int)
+            Where in the output the voxel `lower` goes.
 
         Raises
         ------
         FormatFault
         """
-        words = _words(encoded)
-        status = cseg.decode_box(
-            words,
-            self._num_channels,
-            0,
-            cell_shape,
-            self._block_size,
-            lower,
-            upper,
-            flat,
-            start,
-            strides,
-        )
-        if status:
-            raise self._explain(status, words, cell_shape)
 
     def read_voxels(
         self, encoded: bytes, cell_shape: Triple, batch: PointBatch, first: int, last: int
@@ -122,36 +95,153 @@ class ChunkDecoder:
         Returns
         -------
         FormatFault or None
-            The first fault met; its points and no others are marked CORRUPT.
+            The first fault met; its points and no others are marked CORRUPT, with label 0.
 
         Raises
         ------
         FormatFault
             No point can be read.
         """
+
+
+def make_decoder(volume: VolumeInfo, scale: ScaleInfo) -> ChunkDecoder:
+    """The decoder for the encoding of a scale; here and nowhere else it is chosen."""
+    if scale.encoding == COMPRESSED_SEGMENTATION:
+        return _CompressedSegmentation(volume, scale)
+    return _WholeChunk(volume, scale, CODECS[scale.encoding])
+
+
+class _CompressedSegmentation:
+    """Decodes blocks and single voxels by the kernels of `cseg`."""
+
+    def __init__(self, volume: VolumeInfo, scale: ScaleInfo) -> None:
+        if scale.block_size is None:
+            raise ValueError("the decoder of compressed_segmentation needs a block size")
+        self._num_channels = volume.num_channels
+        self._block_size = scale.block_size
+        self._label_words = volume.dtype.itemsize // 4
+        blocks = prod(cseg.block_grid(scale.chunk_size, scale.block_size))
+        # Header, 32 bits a voxel, and a table with a label a voxel, for each block.
+        words = 1 + blocks * (2 + prod(scale.block_size) * (1 + self._label_words))
+        self.most_encoded_bytes = 4 * words * volume.num_channels + _SLACK_BYTES
+
+    def decode_box(
+        self,
+        encoded: bytes,
+        cell_shape: Triple,
+        lower: Triple,
+        upper: Triple,
+        output: FlatOutput,
+        first: Triple,
+    ) -> None:
+        """As `ChunkDecoder.decode_box`."""
         words = _words(encoded)
-        status = cseg.read_voxels(
+        for channel in range(self._num_channels):
+            status = cseg.decode_box(
+                words,
+                self._num_channels,
+                channel,
+                cell_shape,
+                self._block_size,
+                lower,
+                upper,
+                output.flat,
+                output.at(first, channel),
+                output.strides,
+            )
+            if status:
+                raise self._explain(status, words, channel, cell_shape)
+
+    def read_voxels(
+        self, encoded: bytes, cell_shape: Triple, batch: PointBatch, first: int, last: int
+    ) -> FormatFault | None:
+        """As `ChunkDecoder.read_voxels`."""
+        words = _words(encoded)
+        fault = None
+        for channel in range(self._num_channels):
+            status = cseg.read_voxels(
+                words,
+                self._num_channels,
+                channel,
+                cell_shape,
+                self._block_size,
+                batch.packed,
+                first,
+                last,
+                batch.bits[0],
+                batch.bits[1],
+                batch.order,
+                batch.labels[channel],
+                batch.status,
+                _CORRUPT,
+            )
+            if status and fault is None:
+                fault = self._explain(status, words, channel, cell_shape)
+        if fault is not None:
+            columns = batch.order[first:last]
+            batch.labels[:, columns[batch.status[columns] == _CORRUPT]] = 0
+        return fault
+
+    def _explain(
+        self, status: int, words: NDArray[np.uint32], channel: int, cell_shape: Triple
+    ) -> FormatFault:
+        return cseg.explain(
+            status,
             words,
             self._num_channels,
-            0,
+            channel,
             cell_shape,
             self._block_size,
-            batch.packed,
-            first,
-            last,
-            batch.bits[0],
-            batch.bits[1],
-            batch.order,
-            batch.labels,
-            batch.status,
-            _CORRUPT,
+            self._label_words,
         )
-        return self._explain(status, words, cell_shape) if status else None
 
-    def _explain(self, status: int, words: NDArray[np.uint32], cell_shape: Triple) -> FormatFault:
-        return cseg.explain(
-            status, words, self._num_channels, 0, cell_shape, self._block_size, self._label_words
+
+class _WholeChunk:
+    """Decodes a chunk entire by a codec, then takes what is asked for."""
+
+    def __init__(self, volume: VolumeInfo, scale: ScaleInfo, codec: Codec) -> None:
+        self._dtype = volume.dtype
+        self._num_channels = volume.num_channels
+        self._codec = codec
+        self.most_encoded_bytes = codec.most_encoded_bytes(
+            (*scale.chunk_size, volume.num_channels), volume.dtype
         )
+
+    def decode_box(
+        self,
+        encoded: bytes,
+        cell_shape: Triple,
+        lower: Triple,
+        upper: Triple,
+        output: FlatOutput,
+        first: Triple,
+    ) -> None:
+        """As `ChunkDecoder.decode_box`."""
+        voxels = self._decode(encoded, cell_shape)
+        source, target = [], []
+        for a, b, at in zip(lower, upper, first, strict=True):
+            source.append(slice(a, b))
+            target.append(slice(at, at + b - a))
+        output.array[tuple(target)] = voxels[tuple(source)]
+
+    def read_voxels(
+        self, encoded: bytes, cell_shape: Triple, batch: PointBatch, first: int, last: int
+    ) -> FormatFault | None:
+        """As `ChunkDecoder.read_voxels`."""
+        voxels = self._decode(encoded, cell_shape)
+        packed = batch.packed[first:last].astype(np.int64)
+        bits_x, bits_y = batch.bits
+        x = packed & ((1 << bits_x) - 1)
+        y = (packed >> bits_x) & ((1 << bits_y) - 1)
+        z = packed >> (bits_x + bits_y)
+        batch.labels[:, batch.order[first:last]] = voxels[x, y, z].T
+        return None
+
+    def _decode(self, encoded: bytes, cell_shape: Triple) -> NDArray[Any]:
+        voxels: NDArray[Any] = self._codec.decode(
+            encoded, (*cell_shape, self._num_channels), self._dtype
+        )
+        return voxels
 
 
 def _words(encoded: bytes) -> NDArray[np.uint32]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from shardreader.chunk_source import ChunkSource
 from shardreader.errors import (
     ChunkError,
     FormatFault,
@@ -15,7 +16,6 @@ from shardreader.errors import (
     ReadError,
 )
 from shardreader.found import Found
-from shardreader.sharded_source import ShardedSource
 from shardreader.workers import Workers
 
 __all__ = ["not_downloaded", "refuse_chunks", "visit_chunks"]
@@ -24,35 +24,38 @@ _MOST_TRIES = 3
 
 
 def visit_chunks(
-    source: ShardedSource,
+    source: ChunkSource,
     workers: Workers,
-    cells: NDArray[np.int64],
+    count: int,
     *,
+    find: Callable[[NDArray[np.intp]], Found],
     settle: Callable[[Found, NDArray[np.intp]], None],
     consume: Callable[[int, bytes], None],
     fail: Callable[[int, ChunkError], None],
 ) -> None:
-    """Find the chunks at `cells`, then read those that are stored.
+    """Find `count` chunks, then read those that are stored.
 
     Parameters
     ----------
-    cells : ndarray of int64, shape (n, 3)
+    count : int
+    find : callable
+        Searches for some of the chunks, by their numbers below `count`.
     settle : callable
-        Gets what was found and the rows of `cells` it is about, before any read; again for those
-        whose file was replaced in between.
+        Gets what was found and the numbers it is about, before any read; again for those whose
+        file was replaced in between.
     consume : callable
-        Gets a row of `cells` and the encoded bytes, on any of the workers' threads.
+        Gets a number and the encoded bytes, on any of the workers' threads.
     fail : callable
-        Gets a row and its error instead, where the bytes break the format.
+        Gets a number and its error instead, where the bytes break the format.
 
     Raises
     ------
     ReadError
         The operating system refuses, or files keep changing.
     """
-    rows = np.arange(len(cells))
+    rows = np.arange(count)
     for _ in range(_MOST_TRIES):
-        found = source.find(cells[rows], workers)
+        found = find(rows)
         settle(found, rows)
         rows = _read(source, workers, found, rows, consume, fail)
         if len(rows) == 0:
@@ -65,7 +68,7 @@ def visit_chunks(
 
 
 def _read(
-    source: ShardedSource,
+    source: ChunkSource,
     workers: Workers,
     found: Found,
     rows: NDArray[np.intp],
@@ -81,24 +84,26 @@ def _read(
     return rows[source.read(found, consume_row, fail_row, workers)]
 
 
-def refuse_chunks(source: ShardedSource, found: Found, *, forgive_absent: bool) -> None:
-    """Raise where a box must not be read: damage first, then what is missing."""
+def refuse_chunks(
+    source: ChunkSource, found: Found, *, what: str, forgive_absent: bool = False
+) -> None:
+    """Raise unless all can be read: damage first, then what is missing."""
     corrupt = found.rows(PointStatus.CORRUPT)
     if len(corrupt):
         raise found.problems[int(corrupt[0])]
     absent = found.rows(PointStatus.NOT_DOWNLOADED)
     if len(absent) and not forgive_absent:
-        count = f"{len(absent)} of {len(found.status)} chunks of the box are"
+        count = f"{len(absent)} of {len(found.status)} {what} are"
         raise not_downloaded(source, found, int(absent[0]), count)
 
 
-def not_downloaded(source: ShardedSource, found: Found, row: int, count: str) -> NotDownloadedError:
+def not_downloaded(source: ChunkSource, found: Found, row: int, count: str) -> NotDownloadedError:
     """The error for a chunk whose file is not in this copy."""
     location = source.location(found, row)
+    forgiving = ', or open the volume with missing="zero" to read what is not downloaded as 0'
     error = NotDownloadedError(
         f"{location}: this file is not in the copy ({count} NOT_DOWNLOADED, this is the first); "
-        f'{source.advice(str(location.file))}, or open the volume with missing="zero" to read '
-        "what is not downloaded as 0"
+        f"{source.advice(str(location.file))}{'' if found.cells is None else forgiving}"
     )
     error.location = location
     return error

@@ -13,21 +13,24 @@ __all__ = ["FlatOutput"]
 
 
 class FlatOutput:
-    """A view of the memory of a three-dimensional array, of any strides.
+    """A view of the memory of an array of axes (x, y, z) or (x, y, z, channel), of any strides.
 
     Parameters
     ----------
-    array : ndarray, three axes, writeable
+    array : ndarray, three or four axes, writeable
         Its strides must be multiples of its item size, and its memory aligned (see `fits`).
 
     Attributes
     ----------
+    array : ndarray, four axes
     flat : ndarray, 1-D, contiguous
         From the first to the last byte of the array in memory.
     start : int
-        Element of `flat` at which voxel (0, 0, 0) lies.
+        Element of `flat` at which voxel (0, 0, 0) of channel 0 lies.
     strides : (int, int, int)
         Step from voxel to voxel along x, y, z in elements of `flat`.
+    channel_stride : int
+        Step from channel to channel.
 
     Examples
     --------
@@ -36,28 +39,32 @@ class FlatOutput:
     (18, (-6, 2, 1))
     """
 
-    __slots__ = ("flat", "start", "strides")
+    __slots__ = ("array", "channel_stride", "flat", "start", "strides")
+    array: NDArray[Any]
     flat: NDArray[Any]
     start: int
     strides: Triple
+    channel_stride: int
 
     def __init__(self, array: NDArray[Any]) -> None:
+        if array.ndim == 3:
+            array = array[..., np.newaxis]
         steps = [
             stride // array.itemsize if length > 1 else 0
             for stride, length in zip(array.strides, array.shape, strict=True)
         ]
-        lowest = tuple(
-            length - 1 if step < 0 else 0 for step, length in zip(steps, array.shape, strict=True)
-        )
         reach = [abs(s) * (n - 1) for s, n in zip(steps, array.shape, strict=True)]
+        lowest = tuple(
+            slice(length - 1, length) if step < 0 else slice(0, 1)
+            for step, length in zip(steps, array.shape, strict=True)
+        )
+        self.array = array
         self.flat = np.lib.stride_tricks.as_strided(
-            array[tuple(slice(low, low + 1) for low in lowest)],
-            shape=(1 + sum(reach),),
-            strides=(array.itemsize,),
+            array[lowest], shape=(1 + sum(reach),), strides=(array.itemsize,)
         )
         self.start = sum(r for r, step in zip(reach, steps, strict=True) if step < 0)
         # Along an axis of length 1 nothing is stepped; 1 lets a kernel take its contiguous path.
-        x, y, z = (step if step else 1 for step in steps)
+        x, y, z, self.channel_stride = (step or 1 for step in steps)
         self.strides = (x, y, z)
 
     @staticmethod
@@ -66,7 +73,7 @@ class FlatOutput:
         whole_steps = all(stride % array.itemsize == 0 for stride in array.strides)
         return whole_steps and bool(array.flags.aligned) and array.dtype.isnative
 
-    def at(self, voxel: Triple) -> int:
+    def at(self, voxel: Triple, channel: int = 0) -> int:
         """The element of `flat` at which a voxel lies."""
         (x, y, z), (step_x, step_y, step_z) = voxel, self.strides
-        return self.start + x * step_x + y * step_y + z * step_z
+        return self.start + x * step_x + y * step_y + z * step_z + channel * self.channel_stride

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from shardreader.byterange import join_ranges
 from shardreader.errors import PointStatus, ShardReaderError
+from shardreader.shard_files import PairIdentity
 from shardreader.store import FileIdentity
 
 __all__ = ["Found", "FoundFile", "ReadJob", "plan_reads"]
@@ -27,7 +28,9 @@ class FoundFile(NamedTuple):
     """A file that holds chunks; `identity` is None where it does not exist."""
 
     name: str
-    identity: FileIdentity | None
+    identity: FileIdentity | PairIdentity | None
+    encoding: str
+    """How its chunks are stored: a key of `inflate.ENCODINGS`."""
 
 
 @dataclass(eq=False)
@@ -92,7 +95,11 @@ class ReadJob(NamedTuple):
 def plan_reads(found: Found, rows: NDArray[np.integer[Any]], *, jobs: int) -> list[ReadJob]:
     """Sort rows by file and offset, and join neighbours into at least `jobs` reads if possible."""
     order = rows[np.lexsort((found.starts[rows], found.file_numbers[rows]))]
-    files, starts, ends = found.file_numbers[order], found.starts[order], found.ends[order]
+    files, starts, ends = (
+        found.file_numbers[order],
+        found.starts[order],
+        found.ends[order],
+    )
     reads = join_ranges(
         files,
         starts,

@@ -1,6 +1,8 @@
-"""Stored bytes to encoded bytes: raw and gzip, with the size bounded before memory is taken.
+"""Stored bytes to encoded bytes: raw, gzip and zstd, with the size bounded before memory is taken.
 
-Floor 1. Specification: sharded.md, ``data_encoding`` and ``minishard_index_encoding``.
+Floor 1. Specification: sharded.md, ``data_encoding`` and ``minishard_index_encoding``, which knows
+raw and gzip; zstd (RFC 8878) is an extension of this package. Files that are gzip as a whole, as
+those of unsharded volumes are, go through here too.
 """
 
 from __future__ import annotations
@@ -8,10 +10,14 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import deflate
 
 from shardreader.errors import FormatFault
+
+if TYPE_CHECKING:
+    import zstandard
 
 __all__ = ["ENCODINGS", "inflate", "most_stored_bytes"]
 
@@ -19,6 +25,16 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_WINDOW = 31  # zlib: a gzip wrapper around the largest window
 _SMALLEST_GZIP = 18
 _ZLIB_PIECE = 1 << 14
+
+_ZSTD_MAGIC = 0xFD2FB528
+_ZSTD_SKIPPABLE_MAGIC = 0x184D2A50  # and 15 more, in the low 4 bits
+_ZSTD_LONGEST_HEADER = 18
+_ZSTD_LARGEST_BLOCK = 1 << 17
+_ZSTD_CHECKSUM_BYTES = 4
+_ZSTD_RUN_BLOCK, _ZSTD_COMPRESSED_BLOCK = 1, 2
+# What every decoder should take by RFC 8878, however little is in the frame: a writer that does
+# not know the size beforehand puts down the window of its level.
+_ZSTD_USUAL_WINDOW = 1 << 23
 
 
 def inflate(stored: bytes, start: int, end: int, *, encoding: str, most_bytes: int) -> bytes:
@@ -30,7 +46,7 @@ def inflate(stored: bytes, start: int, end: int, *, encoding: str, most_bytes: i
         A buffer that was read, possibly with several chunks in it.
     start, end : int
         The part of it to inflate, half-open.
-    encoding : {"raw", "gzip"}
+    encoding : {"raw", "gzip", "zstd"}
     most_bytes : int
         The result must not be larger; checked before memory is taken.
 
@@ -42,8 +58,9 @@ def inflate(stored: bytes, start: int, end: int, *, encoding: str, most_bytes: i
     Raises
     ------
     FormatFault
-        A damaged or cut stream, a wrong checksum or length, bytes after the last gzip member,
-        or a result of more than `most_bytes`.
+        A damaged or cut stream, a wrong checksum or length, bytes after the last gzip member or
+        zstd frame, a zstd window of more than 8 MiB and `most_bytes`, or a result of more than
+        `most_bytes`.
 
     Examples
     --------
@@ -57,8 +74,8 @@ def inflate(stored: bytes, start: int, end: int, *, encoding: str, most_bytes: i
 def most_stored_bytes(encoding: str, most_bytes: int) -> int:
     """An upper limit for the stored length of what inflates to at most `most_bytes`.
 
-    gzip stores what it cannot shrink with 5 bytes for each 64 KiB; the rest is for its header,
-    which may hold a file name, and for further members.
+    gzip stores what it cannot shrink with 5 bytes for each 64 KiB, zstd with 3 for each 128 KiB;
+    the rest is for headers, which may hold a file name, and for further members or frames.
     """
     return most_bytes if encoding == "raw" else most_bytes + most_bytes // 64 + (1 << 16)
 
@@ -139,6 +156,108 @@ def _one_member(stored: bytes, position: int, end: int, most: int, result: bytea
     return position - len(engine.unused_data)
 
 
+def _zstd(stored: bytes, start: int, end: int, most_bytes: int) -> bytes:
+    """Every frame in turn; frames that hold no data are passed over."""
+    parts: list[bytes] = []
+    length = 0
+    position = start
+    while position < end or position == start:
+        magic = int.from_bytes(stored[position : min(position + 4, end)], "little")
+        if magic & ~0xF == _ZSTD_SKIPPABLE_MAGIC:
+            skipped = int.from_bytes(stored[position + 4 : min(position + 8, end)], "little")
+            frame_end = position + 8 + skipped
+            if frame_end > end:
+                raise _cut_frame(position, end)
+        elif magic == _ZSTD_MAGIC:
+            frame_end, data = _one_frame(stored, position, end, most_bytes - length)
+            parts.append(data)
+            length += len(data)
+            if length > most_bytes:
+                raise _too_large(most_bytes, "more")
+        else:
+            first = position == start
+            raise FormatFault(
+                "zstd stream" if first else "bytes after the last zstd frame",
+                expected="a zstd frame (28 b5 2f fd)" if first else "none, or a further frame",
+                found=f"{end - position} bytes that start with "
+                f"{stored[position : min(position + 4, end)].hex(' ') or 'nothing'}",
+            )
+        position = frame_end
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _one_frame(stored: bytes, start: int, end: int, most_bytes: int) -> tuple[int, bytes]:
+    """Where a frame ends, and its data, of which at most `most_bytes` and one byte are made."""
+    import zstandard
+
+    head = stored[start : min(start + _ZSTD_LONGEST_HEADER, end)]
+    try:
+        header = zstandard.get_frame_parameters(head)
+        header_bytes = zstandard.frame_header_size(head)
+    except zstandard.ZstdError as error:
+        raise _bad_frame(error) from None
+    frame_end, block_bytes = _walk_blocks(stored, start, header_bytes, end)
+    if header.has_checksum:
+        frame_end += _ZSTD_CHECKSUM_BYTES
+    if frame_end > end:
+        raise _cut_frame(start, end)
+    most_window = max(most_bytes, _ZSTD_USUAL_WINDOW)
+    known = header.content_size != zstandard.CONTENTSIZE_UNKNOWN
+    if known and header.content_size > min(most_bytes, block_bytes):
+        raise _too_large(min(most_bytes, block_bytes), f"{header.content_size} by the zstd frame")
+    if header.window_size > most_window:
+        raise FormatFault(
+            "window of a zstd frame",
+            expected=f"at most {most_window} bytes",
+            found=f"{header.window_size}",
+        )
+    decompressor = zstandard.ZstdDecompressor(max_window_size=most_window)
+    frame = memoryview(stored)[start:frame_end]
+    try:
+        if block_bytes == 0 or header.content_size == 0:
+            # The one-shot call does not look into such frames.
+            return frame_end, decompressor.decompressobj().decompress(frame)
+        # One byte more than can be needed, because a full buffer counts as one that was too small.
+        room = min(block_bytes, most_bytes) + 1
+        return frame_end, decompressor.decompress(frame, max_output_size=room)
+    except zstandard.ZstdError as error:
+        if not known and block_bytes > most_bytes:
+            raise _too_large(most_bytes, f"more, or a damaged frame ({error}, says zstd)") from None
+        raise _bad_frame(error) from None
+
+
+def _walk_blocks(stored: bytes, start: int, header_bytes: int, end: int) -> tuple[int, int]:
+    """Where the last block of a frame ends, and the most that all blocks can hold.
+
+    Only the block headers are read; this is what bounds the memory that a frame can take.
+    """
+    position = start + header_bytes
+    most = 0
+    while True:
+        if position + 3 > end:
+            raise _cut_frame(start, end)
+        header = int.from_bytes(stored[position : position + 3], "little")
+        last, kind, size = header & 1, header >> 1 & 3, header >> 3
+        if kind > _ZSTD_COMPRESSED_BLOCK or size > _ZSTD_LARGEST_BLOCK:
+            raise FormatFault(
+                "block of a zstd frame",
+                expected=f"type 0, 1 or 2, and at most {_ZSTD_LARGEST_BLOCK} bytes",
+                found=f"type {kind} and {size} bytes",
+            )
+        most += _ZSTD_LARGEST_BLOCK if kind == _ZSTD_COMPRESSED_BLOCK else size
+        position += 3 + (1 if kind == _ZSTD_RUN_BLOCK else size)
+        if last:
+            return position, most
+
+
+def _cut_frame(start: int, end: int) -> FormatFault:
+    return FormatFault("zstd stream", expected="its end", found=f"a cut after {end - start} bytes")
+
+
+def _bad_frame(error: zstandard.ZstdError) -> FormatFault:
+    return FormatFault("zstd stream", expected="a valid one", found=f"{error} (says zstd)")
+
+
 def _too_large(most_bytes: int, found: str) -> FormatFault:
     return FormatFault(
         "length after inflate",
@@ -147,4 +266,8 @@ def _too_large(most_bytes: int, found: str) -> FormatFault:
     )
 
 
-ENCODINGS: dict[str, Callable[[bytes, int, int, int], bytes]] = {"raw": _raw, "gzip": _gzip}
+ENCODINGS: dict[str, Callable[[bytes, int, int, int], bytes]] = {
+    "raw": _raw,
+    "gzip": _gzip,
+    "zstd": _zstd,
+}

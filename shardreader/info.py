@@ -10,7 +10,7 @@ import operator
 import re
 from dataclasses import dataclass, field
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 
 __all__ = [
+    "COMPRESSED_SEGMENTATION",
     "ScaleInfo",
     "VolumeInfo",
-    "check_supported",
     "parse_info",
     "select_scale",
 ]
@@ -45,11 +45,11 @@ __all__ = [
 VOLUME_TYPE = "neuroglancer_multiscale_volume"
 _VOLUME_TYPES = ("image", "segmentation")
 _DATA_TYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "float32")
-_COMPRESSED_SEGMENTATION = "compressed_segmentation"
+COMPRESSED_SEGMENTATION = "compressed_segmentation"
 # Neuroglancer's encodings, then those that only cloud-volume knows: a scale in one of them must
 # not keep the other scales of its volume from being read.
 _ENCODINGS = (
-    *("raw", "jpeg", "png", "jxl", _COMPRESSED_SEGMENTATION, "compresso"),
+    *("raw", "jpeg", "png", "jxl", COMPRESSED_SEGMENTATION, "compresso"),
     *("jpegxl", "crackle", "fpzip", "kempressed", "zfpc"),
 )
 # Points arrive as float64: up to here each voxel coordinate is exact in it, and sums and products
@@ -292,7 +292,7 @@ def _key(value: object, path: str) -> str:
 def _check_encoding(scale: ScaleInfo, data_type: str) -> None:
     """Hold the members that only compressed_segmentation has to it."""
     path = f"scales[{scale.index}].compressed_segmentation_block_size"
-    if scale.encoding != _COMPRESSED_SEGMENTATION:
+    if scale.encoding != COMPRESSED_SEGMENTATION:
         if scale.block_size is not None:
             expected = f"no such member with encoding {scale.encoding!r}"
             raise FormatFault(path, expected=expected, found=shown(list(scale.block_size)))
@@ -300,7 +300,7 @@ def _check_encoding(scale: ScaleInfo, data_type: str) -> None:
     if scale.block_size is None:
         raise FormatFault(path, expected="a list of three integers", found="nothing")
     if data_type not in ("uint32", "uint64"):
-        expected = f"'uint32' or 'uint64' for the {_COMPRESSED_SEGMENTATION} of a scale"
+        expected = f"'uint32' or 'uint64' for the {COMPRESSED_SEGMENTATION} of a scale"
         raise FormatFault("data_type", expected=expected, found=repr(data_type))
 
 
@@ -329,53 +329,6 @@ def _check_extents(scale: ScaleInfo, num_channels: int) -> None:
     if bits > MORTON_BITS_LIMIT:
         expected = f"chunk ids of at most {MORTON_BITS_LIMIT} bits (size over chunk_sizes)"
         raise FormatFault(f"{path}.size", expected=expected, found=f"{bits} bits")
-
-
-class _NotYet(NamedTuple):
-    """A form that is legal, but that this version does not read."""
-
-    member: str
-    applies: Callable[[VolumeInfo, ScaleInfo], bool]
-    form: str
-    instead: str
-
-
-_NOT_YET = (
-    _NotYet(
-        "scales[{scale.index}].sharding",
-        lambda _, scale: scale.sharding is None,
-        "an unsharded scale (one file a chunk)",
-        "it reads sharded scales",
-    ),
-    _NotYet(
-        "scales[{scale.index}].encoding",
-        lambda _, scale: scale.encoding != _COMPRESSED_SEGMENTATION,
-        "encoding {scale.encoding!r}",
-        "it reads compressed_segmentation",
-    ),
-    _NotYet(
-        "num_channels",
-        lambda volume, _: volume.num_channels > 1,
-        "a volume of {volume.num_channels} channels",
-        "it reads volumes of 1 channel",
-    ),
-)
-
-
-def check_supported(volume: VolumeInfo, scale: ScaleInfo, where: str) -> None:
-    """Refuse, by name, the forms that this version does not read yet.
-
-    Raises
-    ------
-    InfoError
-    """
-    for row in _NOT_YET:
-        if row.applies(volume, scale):
-            member = row.member.format(scale=scale)
-            form = row.form.format(volume=volume, scale=scale)
-            raise InfoError(
-                f"{where}: {member}: {form} is not supported by this version: {row.instead}"
-            )
 
 
 def select_scale(volume: VolumeInfo, scale: object, where: str) -> ScaleInfo:

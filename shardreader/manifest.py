@@ -133,13 +133,17 @@ class Manifest:
     def __post_init__(self) -> None:
         object.__setattr__(self, "scales", MappingProxyType(dict(self.scales)))
 
-    def source_has_none(self, scale_key: str, file_name: str) -> bool:
-        """Whether the source is known to have no such file."""
+    def source_has_none(self, scale_key: str, *file_names: str) -> bool:
+        """Whether the source is known to have no such file.
+
+        Several names are other forms of the same data: the source has none of it where no form
+        is known to be there, and one is known not to be or all are unlisted in a whole listing.
+        """
         scale = self.scales.get(scale_key)
         if scale is None:
             return False
-        record = scale.files.get(file_name)
-        return scale.unlisted == "none" if record is None else record.state == "none"
+        states = {scale.files[name].state for name in file_names if name in scale.files}
+        return states == {"none"} if states else scale.unlisted == "none"
 
     def to_json(self) -> bytes:
         """The document; the same bytes for equal manifests."""

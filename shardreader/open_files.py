@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from shardreader.codecs import require
 from shardreader.errors import InfoError, ReadError
 from shardreader.info import (
+    COMPRESSED_SEGMENTATION,
     ScaleInfo,
     VolumeInfo,
-    check_supported,
     parse_info,
     select_scale,
 )
@@ -19,11 +20,10 @@ from shardreader.manifest import (
     Manifest,
     parse_manifest,
 )
-from shardreader.sharding import ShardingSpec
 from shardreader.store import LocalStore, StaleFileError
 from shardreader.volume_path import directory_of
 
-__all__ = ["VolumeFiles", "read_info", "read_manifest", "read_volume_files"]
+__all__ = ["VolumeFiles", "check_supported", "read_info", "read_manifest", "read_volume_files"]
 
 # An info with thousands of scales would still be below this.
 _INFO_BYTES_LIMIT = 16 << 20
@@ -43,21 +43,14 @@ class VolumeFiles:
     manifest_path: str | None
 
     @property
-    def sharding(self) -> ShardingSpec:
-        """The scale's sharding specification."""
-        if self.scale.sharding is None:
-            raise ValueError("the scale is not sharded")
-        return self.scale.sharding
-
-    @property
     def source_url(self) -> str | None:
         """Where the copy came from, if the manifest says so."""
         return None if self.manifest is None else self.manifest.source
 
-    def source_has_none(self, file_name: str) -> bool:
-        """Whether the manifest says that the source has no file of this name for the scale."""
+    def source_has_none(self, *file_names: str) -> bool:
+        """As `Manifest.source_has_none`, for the scale; False without a manifest."""
         return self.manifest is not None and self.manifest.source_has_none(
-            self.scale.key, file_name
+            self.scale.key, *file_names
         )
 
 
@@ -80,6 +73,17 @@ def read_volume_files(
     return VolumeFiles(
         directory, volume, chosen, read_manifest(directory, manifest_path), manifest_path
     )
+
+
+def check_supported(volume: VolumeInfo, scale: ScaleInfo, where: str) -> None:
+    """Refuse, by name, an encoding that is not read or whose extra is not installed.
+
+    Raises
+    ------
+    InfoError
+    """
+    if scale.encoding != COMPRESSED_SEGMENTATION:
+        require(scale.encoding, volume.data_type, volume.num_channels, where)
 
 
 def read_info(directory: str) -> VolumeInfo:

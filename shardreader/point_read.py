@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardreader.chunk import ChunkDecoder, PointBatch
+from shardreader.chunk_source import ChunkSource
 from shardreader.chunk_visit import not_downloaded
 from shardreader.compile_lock import compiling
 from shardreader.errors import (
@@ -19,7 +20,6 @@ from shardreader.errors import (
 )
 from shardreader.found import Found
 from shardreader.grid import ChunkGrid, triples
-from shardreader.sharded_source import ShardedSource
 
 __all__ = ["PointRead", "refuse_points"]
 
@@ -38,7 +38,6 @@ class PointRead:
     ----------
     cells : ndarray of int64, shape (g, 3)
         The chunks that hold points.
-    labels : ndarray, shape (n,)
     """
 
     def __init__(
@@ -48,13 +47,14 @@ class PointRead:
         voxels: NDArray[np.int64],
         status: NDArray[np.uint8],
         dtype: np.dtype[Any],
+        channels: int,
     ) -> None:
         self._grid = grid
         self._decoder = decoder
         self.bounds = grid.bounds
         self.voxels = voxels
         self.status = status
-        self.labels = np.zeros(len(voxels), dtype=dtype)
+        self._labels = np.zeros((channels, len(voxels)), dtype=dtype)
         self._errors: dict[int, ShardReaderError] = {}
         self._absent: dict[int, tuple[Found, int]] = {}
         self._damaged_in_part: set[int] = set()
@@ -85,7 +85,7 @@ class PointRead:
             packed[order],
             (bits[0], bits[1]),
             order if len(valid) == len(self.voxels) else valid[order],
-            self.labels,
+            self._labels,
             self.status,
         )
         gx, gy, _ = self._grid.grid_size
@@ -121,6 +121,12 @@ class PointRead:
         if row not in self._damaged_in_part:
             self.status[self._points(row)] = PointStatus.CORRUPT
 
+    def labels(self, shape: tuple[int, ...]) -> NDArray[Any]:
+        """The labels as the caller's points were shaped; channels come last."""
+        channels = len(self._labels)
+        answer: NDArray[Any] = self._labels.T.reshape(*shape, channels)
+        return answer[..., 0] if channels == 1 else answer
+
     def first_error(self) -> tuple[int, ShardReaderError]:
         """The first CORRUPT point and what is wrong with its chunk."""
         return min(
@@ -147,7 +153,7 @@ class PointRead:
 
 
 def refuse_points(
-    source: ShardedSource,
+    source: ChunkSource,
     read: PointRead,
     shape: tuple[int, ...],
     *,
@@ -187,7 +193,7 @@ def refuse_points(
             f"first is point {_index(point, shape)}; drop them, or pass return_status=True"
         )
     if error is not None:
-        error.labels = read.labels.reshape(shape)  # type: ignore[attr-defined]
+        error.labels = read.labels(shape)  # type: ignore[attr-defined]
         error.status = read.status.reshape(shape)  # type: ignore[attr-defined]
         raise error
 

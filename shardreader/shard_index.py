@@ -7,7 +7,6 @@ a file; offsets are rebased to the start of the file here and nowhere else.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +21,20 @@ __all__ = [
     "ForeignKeysFault",
     "MinishardIndex",
     "decode_minishard_index",
+    "foreign_ids",
+    "foreign_ids_fault",
     "minishard_index_range",
+    "most_minishard_index_bytes",
+    "overlaps",
+    "parse_minishard_index",
+    "repeated_ids",
 ]
 
 SHARD_INDEX_ENTRY_BYTES = 16
 MINISHARD_ENTRY_BYTES = 24
+# Ids outside the grid are legal: some writers fill gaps with them.
+_SPARE_IDS = 1 << 16
+_MOST_ID_BITS = 48
 
 
 class ForeignKeysFault(FormatFault):
@@ -70,6 +78,15 @@ def minishard_index_range(
             found=f"[{start_offset}, {end_offset})",
         )
     return ByteRange(shard_index_end + start_offset, shard_index_end + end_offset)
+
+
+def most_minishard_index_bytes(spec: ShardingSpec, id_bits: int) -> int:
+    """The largest length after inflate that a minishard index of `id_bits` bit ids can need."""
+    bits = min(id_bits, _MOST_ID_BITS)
+    if spec.hash == "identity":
+        chosen = spec.minishard_bits + spec.shard_bits
+        bits = min(bits, id_bits - min(max(id_bits - spec.preshift_bits, 0), chosen))
+    return MINISHARD_ENTRY_BYTES * ((1 << bits) + _SPARE_IDS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +164,24 @@ def decode_minishard_index(
         The length is no multiple of 24, an id stands twice, an id hashes to another shard or
         minishard (`ForeignKeysFault` where all do), or two byte ranges overlap.
     """
+    index = parse_minishard_index(
+        decoded, shard_index_end=spec.shard_index_end, file_size=file_size
+    )
+    _check_ids(index.chunk_ids, spec, shard_number, minishard_number)
+    _check_overlap(index)
+    return index
+
+
+def parse_minishard_index(
+    decoded: bytes, *, shard_index_end: int, file_size: int
+) -> MinishardIndex:
+    """Parse a minishard index; its ids and whether its ranges overlap are left to be checked.
+
+    Raises
+    ------
+    FormatFault
+        The length is no multiple of 24.
+    """
     if len(decoded) % MINISHARD_ENTRY_BYTES:
         raise FormatFault(
             "length of the minishard index",
@@ -160,57 +195,108 @@ def decode_minishard_index(
     chunk_ids = np.cumsum(rows[0], dtype=np.uint64)
     order = np.argsort(chunk_ids, kind="stable")
     chunk_ids, offsets, sizes = chunk_ids[order], offsets[order], sizes[order]
-    _check_ids(chunk_ids, spec, shard_number, minishard_number)
-    available = np.uint64(file_size - spec.shard_index_end)
+    available = np.uint64(file_size - shard_index_end)
     sound = (offsets <= available) & (sizes > 0)
     sound &= sizes <= available - np.minimum(offsets, available)
-    starts = np.where(sound, offsets, 0).astype(np.int64) + spec.shard_index_end
+    starts = np.where(sound, offsets, 0).astype(np.int64) + shard_index_end
     ends = starts + np.where(sound, sizes, 0).astype(np.int64)
     starts[~sound] = ends[~sound] = -1
-    _check_overlap(chunk_ids, starts, ends, sound)
     return MinishardIndex(chunk_ids, starts, ends, sound, offsets, sizes)
+
+
+def repeated_ids(chunk_ids: NDArray[np.uint64]) -> NDArray[np.intp]:
+    """Positions at which sorted ids repeat the one before.
+
+    Examples
+    --------
+    >>> repeated_ids(np.array([3, 5, 5, 5], np.uint64)).tolist()
+    [2, 3]
+    """
+    return np.flatnonzero(chunk_ids[1:] == chunk_ids[:-1]) + 1
+
+
+def foreign_ids(
+    chunk_ids: NDArray[np.uint64], spec: ShardingSpec, shard_number: int, minishard_number: int
+) -> NDArray[np.intp]:
+    """Positions of ids that hash to another shard or minishard."""
+    shards, minishards = spec.locate(chunk_ids)
+    return np.flatnonzero((shards != shard_number) | (minishards != minishard_number))
+
+
+def foreign_ids_fault(
+    chunk_ids: NDArray[np.uint64],
+    foreign: NDArray[np.intp],
+    spec: ShardingSpec,
+    shard_number: int,
+    minishard_number: int,
+) -> FormatFault:
+    """What is wrong with the `foreign` ones, at least one, of the ids of a minishard index."""
+    first = chunk_ids[foreign[:1]]
+    (shard,), (minishard,) = spec.locate(first)
+    kind = ForeignKeysFault if len(foreign) == len(chunk_ids) else FormatFault
+    return kind(
+        "chunk ids of the minishard index",
+        expected=f"ids that hash to {spec.file_name(shard_number)} minishard {minishard_number}",
+        found=f"chunk {first[0]}, which belongs to {spec.file_name(int(shard))} minishard "
+        f"{minishard} ({len(foreign)} of {len(chunk_ids)} ids are foreign)",
+    )
+
+
+def overlaps(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Pairs of ranges that overlap: each one that does, with the one before that reaches farthest.
+
+    Parameters
+    ----------
+    starts, ends : ndarray of int64, shape (n,)
+        Half-open and not empty, in any order.
+
+    Returns
+    -------
+    ndarray of intp, shape (m, 2)
+        Positions, by the start of the second.
+
+    Examples
+    --------
+    >>> overlaps(np.array([20, 0, 10, 30]), np.array([25, 22, 12, 40])).tolist()
+    [[1, 2], [1, 0]]
+    """
+    order = np.argsort(starts, kind="stable")
+    sorted_ends = ends[order]
+    reach = np.maximum.accumulate(sorted_ends)
+    # Where a range reaches farther than all before it, it is the farthest until the next such.
+    record = np.arange(len(order))
+    record[1:][sorted_ends[1:] <= reach[:-1]] = 0
+    farthest = np.maximum.accumulate(record)
+    late = np.flatnonzero(starts[order[1:]] < reach[:-1]) + 1
+    return np.stack([order[farthest[late - 1]], order[late]], axis=1)
 
 
 def _check_ids(
     chunk_ids: NDArray[np.uint64], spec: ShardingSpec, shard_number: int, minishard_number: int
 ) -> None:
-    twice = np.flatnonzero(chunk_ids[1:] == chunk_ids[:-1])
+    twice = repeated_ids(chunk_ids)
     if len(twice):
         raise FormatFault(
             "chunk ids of the minishard index",
             expected="each id once",
             found=f"chunk {chunk_ids[twice[0]]} twice",
         )
-    shards, minishards = spec.locate(chunk_ids)
-    foreign = np.flatnonzero((shards != shard_number) | (minishards != minishard_number))
+    foreign = foreign_ids(chunk_ids, spec, shard_number, minishard_number)
     if len(foreign):
-        first = foreign[0]
-        kind = ForeignKeysFault if len(foreign) == len(chunk_ids) else FormatFault
-        raise kind(
-            "chunk ids of the minishard index",
-            expected=f"ids that hash to {spec.file_name(shard_number)} minishard "
-            f"{minishard_number}",
-            found=f"chunk {chunk_ids[first]}, which belongs to "
-            f"{spec.file_name(int(shards[first]))} minishard {minishards[first]} "
-            f"({len(foreign)} of {len(chunk_ids)} ids are foreign)",
-        )
+        raise foreign_ids_fault(chunk_ids, foreign, spec, shard_number, minishard_number)
 
 
-def _check_overlap(
-    chunk_ids: NDArray[np.uint64],
-    starts: NDArray[np.int64],
-    ends: NDArray[np.int64],
-    sound: NDArray[np.bool_],
-) -> None:
+def _check_overlap(index: MinishardIndex) -> None:
     """An entry that overlaps another would read the other chunk's labels."""
-    inside = np.flatnonzero(sound)
-    by_start: NDArray[np.integer[Any]] = inside[np.argsort(starts[inside], kind="stable")]
-    clash = np.flatnonzero(ends[by_start[:-1]] > starts[by_start[1:]])
-    if len(clash):
-        a, b = by_start[clash[0]], by_start[clash[0] + 1]
+    inside = np.flatnonzero(index.sound)
+    clashes = overlaps(index.starts[inside], index.ends[inside])
+    if len(clashes):
+        first, second = (
+            f"chunk {index.chunk_ids[at]} at [{index.starts[at]}, {index.ends[at]})"
+            for at in inside[clashes[0]]
+        )
         raise FormatFault(
             "byte ranges of the minishard index",
             expected="ranges that do not overlap",
-            found=f"chunk {chunk_ids[a]} at [{starts[a]}, {ends[a]}) and chunk {chunk_ids[b]} "
-            f"at [{starts[b]}, {ends[b]})",
+            found=f"{first} and {second}",
         )

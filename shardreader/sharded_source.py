@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from shardreader.byterange import ByteRange
 from shardreader.cache import ByteCache
+from shardreader.chunk_source import ChunkSource
 from shardreader.errors import (
-    ChunkError,
     FormatFault,
     Location,
     PointStatus,
@@ -24,26 +24,24 @@ from shardreader.errors import (
 )
 from shardreader.found import Found, FoundFile
 from shardreader.inflate import inflate, most_stored_bytes
-from shardreader.morton import chunk_ids_of_cells, morton_bits
+from shardreader.morton import MORTON_BITS_LIMIT, chunk_ids_of_cells, morton_bits
+from shardreader.shard_files import PairIdentity, ShardFiles, parts_of
 from shardreader.shard_index import (
-    MINISHARD_ENTRY_BYTES,
     SHARD_INDEX_ENTRY_BYTES,
     ForeignKeysFault,
     MinishardIndex,
     decode_minishard_index,
     minishard_index_range,
+    most_minishard_index_bytes,
 )
 from shardreader.sharding import ShardingSpec
 from shardreader.store import FileIdentity, LocalStore, StaleFileError
-from shardreader.stored_reader import StoredReader
 from shardreader.workers import Workers
 
 __all__ = ["ShardedSource"]
 
 # The shard index is read in pages, because 2**32 minishards would make it 64 GiB long.
 _PAGE_ENTRIES = 1 << 12
-# Ids outside the grid are legal: some writers fill gaps with them.
-_SPARE_IDS = 1 << 16
 # How often a file may change under one search before it is given up.
 _MOST_TRIES = 3
 
@@ -53,25 +51,19 @@ class _Shard(NamedTuple):
 
     number: int
     name: str
-    identity: FileIdentity
+    identity: FileIdentity | PairIdentity
 
 
-class ShardedSource:
+class ShardedSource(ChunkSource):
     """The chunks of one scale in ``neuroglancer_uint64_sharded_v1`` files.
 
     Parameters
     ----------
-    store : LocalStore
-    directory : str
-        Name of the scale's directory in the store.
+    store, directory, cache, most_encoded_bytes, source_has_none, source_url
+        As for `ChunkSource`.
     spec : ShardingSpec
-    grid_size : (int, int, int)
-    most_encoded_bytes : int
-        The largest encoding that a chunk can need.
-    source_has_none : callable
-        Whether a manifest says that the source has no file of this name.
-    source_url : str or None
-        Where the copy came from, for advice.
+    grid_size : (int, int, int) or None
+        None for a key-value store, whose keys are any 64 bits.
     """
 
     def __init__(
@@ -79,54 +71,65 @@ class ShardedSource:
         store: LocalStore,
         directory: str,
         spec: ShardingSpec,
-        grid_size: tuple[int, int, int],
+        grid_size: tuple[int, int, int] | None,
         *,
         cache: ByteCache,
         most_encoded_bytes: int,
-        source_has_none: Callable[[str], bool],
+        source_has_none: Callable[..., bool],
         source_url: str | None,
     ) -> None:
-        self.store = store
-        self.directory = directory
+        self.files = ShardFiles(store)
+        super().__init__(
+            store,
+            self.files,
+            directory,
+            cache=cache,
+            most_encoded_bytes=most_encoded_bytes,
+            source_has_none=source_has_none,
+            source_url=source_url,
+        )
         self.spec = spec
         self.grid_size = grid_size
-        self.cache = cache
-        self.source_has_none = source_has_none
-        self.source_url = source_url
-        self._reader = StoredReader(store, cache, spec.data_encoding, most_encoded_bytes)
-        self._confirmed: dict[int, FileIdentity] = {}
-        most_ids = 1 << min(morton_bits(grid_size), 48)
-        if spec.hash == "identity":
-            most_ids = min(most_ids, _most_ids_per_minishard(spec, morton_bits(grid_size)))
-        self._most_index_bytes = MINISHARD_ENTRY_BYTES * (most_ids + _SPARE_IDS)
+        self._confirmed: dict[int, FileIdentity | PairIdentity] = {}
+        id_bits = MORTON_BITS_LIMIT if grid_size is None else morton_bits(grid_size)
+        self._most_index_bytes = most_minishard_index_bytes(spec, id_bits)
 
     def find(self, cells: NDArray[np.int64], workers: Workers) -> Found:
-        """Where the chunks at `cells` (int64, shape (n, 3), inside the grid) are.
+        """As `ChunkSource.find`."""
+        if self.grid_size is None:
+            raise ValueError("a key-value store has no cells")
+        return self._find(Found.blank(chunk_ids_of_cells(cells, self.grid_size), cells), workers)
+
+    def find_keys(self, keys: NDArray[np.uint64], workers: Workers) -> Found:
+        """As `find`, for chunk ids or any other keys."""
+        return self._find(Found.blank(keys, None), workers)
+
+    def keys(self, shard_number: int) -> NDArray[np.uint64] | None:
+        """All keys of one shard, ascending; None where the shard is not there.
 
         Raises
         ------
-        ReadError
-            The operating system refuses, or the copy itself is gone.
+        ShardError, ReadError
         """
-        return self._find(Found.blank(chunk_ids_of_cells(cells, self.grid_size), cells), workers)
-
-    def read(
-        self,
-        found: Found,
-        consume: Callable[[int, bytes], None],
-        fail: Callable[[int, FormatFault], None],
-        workers: Workers,
-    ) -> NDArray[np.intp]:
-        """As `StoredReader.read`."""
-        return self._reader.read(found, consume, fail, workers)
+        name = self._name(shard_number)
+        for _ in range(_MOST_TRIES):
+            identity = self.files.identity(name)
+            if identity is None:
+                self.confirm_copy()
+                return None
+            try:
+                return self._keys(_Shard(shard_number, name, identity))
+            except StaleFileError:
+                continue
+        raise self._unsteady(name)
 
     def location(self, found: Found, row: int) -> Location:
-        """Where a chunk is, or would be."""
+        """As `ChunkSource.location`."""
         shards, minishards = self.spec.locate(found.keys[row : row + 1])
-        name = self._name(int(shards[0]))
+        name, identity, _ = found.files[int(found.file_numbers[row])]
         in_file = found.status[row] == PointStatus.OK
         return Location(
-            file=self.store.path(name),
+            file=self.files.path(name, identity),
             shard_number=int(shards[0]),
             minishard_number=int(minishards[0]),
             chunk_id=int(found.keys[row]),
@@ -134,34 +137,14 @@ class ShardedSource:
             byte_range=(int(found.starts[row]), int(found.ends[row])) if in_file else None,
         )
 
-    def chunk_error(self, found: Found, row: int, fault: FormatFault) -> ChunkError:
-        """A fault in a chunk's bytes, with all that is known about where."""
-        location = self.location(found, row)
-        return ChunkError.at(
-            location,
-            fault.what,
-            expected=fault.expected,
-            found=fault.found,
-            advice=self.advice(str(location.file)),
-        )
-
-    def advice(self, path: str) -> str:
-        """What to do about a file that is damaged or not there."""
-        name = path.replace("\\", "/").rsplit("/", 1)[-1]
-        if self.source_url is None:
-            return f"copy {name} from the source again"
-        return (
-            f"copy it again: gsutil cp {self.source_url.rstrip('/')}/{self.directory}/{name} {path}"
-        )
-
     def _name(self, shard_number: int) -> str:
-        return f"{self.directory}/{self.spec.file_name(shard_number)}"
+        return self.name(self.spec.file_name(shard_number))
 
     def _find(self, found: Found, workers: Workers) -> Found:
         shards, minishards = self.spec.locate(found.keys)
         order = np.lexsort((found.keys, minishards, shards))
         groups = list(_runs(shards[order], order))
-        found.files = [FoundFile("", None)] * len(groups)
+        found.files = [FoundFile("", None, self.spec.data_encoding)] * len(groups)
 
         def search(item: tuple[int, NDArray[np.intp]]) -> None:
             number, rows = item
@@ -169,7 +152,7 @@ class ShardedSource:
 
         workers.run(search, list(enumerate(groups)))
         if (found.status == PointStatus.NOT_DOWNLOADED).any():
-            self._confirm_copy()
+            self.confirm_copy()
         return found
 
     def _find_in_file(
@@ -184,10 +167,11 @@ class ShardedSource:
         found.file_numbers[rows] = file_number
         for _ in range(_MOST_TRIES):
             try:
-                identity = self.store.identity(name)
-                found.files[file_number] = FoundFile(name, identity)
+                identity = self.files.identity(name)
+                found.files[file_number] = FoundFile(name, identity, self.spec.data_encoding)
                 if identity is None:
-                    none = self.source_has_none(name.rsplit("/", 1)[-1])
+                    file_name = self.spec.file_name(shard_number)
+                    none = self.source_has_none(file_name, *parts_of(file_name))
                     found.status[rows] = PointStatus.EMPTY if none else PointStatus.NOT_DOWNLOADED
                     return
                 shard = _Shard(shard_number, name, identity)
@@ -199,7 +183,10 @@ class ShardedSource:
             except ShardError as error:
                 found.mark_corrupt(rows, error)
                 return
-        raise ReadError(
+        raise self._unsteady(name)
+
+    def _unsteady(self, name: str) -> ReadError:
+        return ReadError(
             f"{self.store.path(name)}: changed {_MOST_TRIES} times while it was read; "
             "wait until it is written, then try again"
         )
@@ -343,12 +330,12 @@ class ShardedSource:
         return np.concatenate(filled).astype(np.int64)
 
     def _read(self, shard: _Shard, where: ByteRange) -> bytes:
-        return self.store.read(
+        return self.files.read(
             shard.name, start=where.start, end=where.end, identity=shard.identity
         )
 
     def _shard_error(self, shard: _Shard, minishard: int, fault: FormatFault) -> ShardError:
-        path = self.store.path(shard.name)
+        path = self.files.path(shard.name, shard.identity)
         try:
             where = self._minishard_range(shard, minishard)
         except FormatFault:
@@ -363,24 +350,18 @@ class ShardedSource:
             advice=self.advice(path),
         )
 
-    def _confirm_copy(self) -> None:
-        """A missing file only means NOT_DOWNLOADED while the copy itself is there."""
-        for name, there in (
-            ("info", self.store.is_file("info")),
-            (self.directory, self.store.is_directory(self.directory)),
-        ):
-            if not there:
-                raise ReadError(
-                    f"{self.store.path(name)}: not there (any more), so nothing can be said about "
-                    "the files below it; is the drive connected, and was this scale downloaded?"
-                )
-
-
-def _most_ids_per_minishard(spec: ShardingSpec, id_bits: int) -> int:
-    """How many ids of `id_bits` bits the identity hash can send to one minishard."""
-    chosen = spec.minishard_bits + spec.shard_bits
-    fixed = min(max(id_bits - spec.preshift_bits, 0), chosen)
-    return 1 << (id_bits - fixed)
+    def _keys(self, shard: _Shard) -> NDArray[np.uint64]:
+        keys = [np.zeros(0, dtype=np.uint64)]
+        minishard = 0
+        try:
+            self._confirm_shard(shard)
+            for minishard in self._filled_minishards(shard).tolist():
+                index = self._minishard_index(shard, minishard)
+                if index is not None:
+                    keys.append(index.chunk_ids)
+        except FormatFault as fault:
+            raise self._shard_error(shard, minishard, fault) from None
+        return np.sort(np.concatenate(keys))
 
 
 def _runs(values: NDArray[Any], rows: NDArray[np.intp]) -> list[NDArray[np.intp]]:

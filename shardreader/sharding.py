@@ -5,20 +5,27 @@ Specification: sharded.md, "Sharding specification".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shardreader.errors import FormatFault
 from shardreader.json_members import choice, integer, shown
+from shardreader.murmurhash import murmurhash3_x86_128_low
 
 __all__ = ["SHARDING_TYPE", "ShardingSpec"]
 
 SHARDING_TYPE = "neuroglancer_uint64_sharded_v1"
-HASHES = ("identity",)
-ENCODINGS = ("raw", "gzip")
+_Ids: TypeAlias = NDArray[np.uint64]
+HASHES: dict[str, Callable[[_Ids], _Ids]] = {
+    "identity": lambda ids: ids,
+    "murmurhash3_x86_128": murmurhash3_x86_128_low,
+}
+# The specification has raw and gzip; zstd is an extension of this package.
+ENCODINGS = ("raw", "gzip", "zstd")
 # With more, a shard index would be longer than 64 GiB.
 MINISHARD_BITS_LIMIT = 32
 _ID_BITS = 64
@@ -32,8 +39,10 @@ class ShardingSpec:
     ----------
     preshift_bits, minishard_bits, shard_bits : int
         As in the specification; 0 to 64, 0 to 32, and 0 to 64 less ``minishard_bits``.
-    hash : {"identity"}
-    minishard_index_encoding, data_encoding : {"raw", "gzip"}
+    hash : {"identity", "murmurhash3_x86_128"}
+        Of the chunk id after `preshift_bits`.
+    minishard_index_encoding, data_encoding : {"raw", "gzip", "zstd"}
+        zstd is an extension of this package: no other reader knows it.
 
     Examples
     --------
@@ -74,7 +83,7 @@ class ShardingSpec:
             preshift_bits=bits("preshift_bits", _ID_BITS),
             minishard_bits=minishard_bits,
             shard_bits=bits("shard_bits", _ID_BITS - minishard_bits),
-            hash=word("hash", None, HASHES),
+            hash=word("hash", None, tuple(HASHES)),
             minishard_index_encoding=word("minishard_index_encoding", "raw", ENCODINGS),
             data_encoding=word("data_encoding", "raw", ENCODINGS),
         )
@@ -88,7 +97,8 @@ class ShardingSpec:
         self, chunk_ids: NDArray[np.uint64]
     ) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
         """Shard and minishard numbers of chunk ids, each uint64 of the same shape."""
-        hashed = _shift_right(np.asarray(chunk_ids, dtype=np.uint64), self.preshift_bits)
+        shifted = _shift_right(np.asarray(chunk_ids, dtype=np.uint64), self.preshift_bits)
+        hashed = HASHES[self.hash](shifted)
         minishards = hashed & np.uint64((1 << self.minishard_bits) - 1)
         shards = _shift_right(hashed, self.minishard_bits)
         return shards & np.uint64((1 << self.shard_bits) - 1), minishards

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from shardreader.cache import ByteCache
 from shardreader.errors import FormatFault, PointStatus
 from shardreader.found import Found, ReadJob, plan_reads
 from shardreader.inflate import inflate, most_stored_bytes
-from shardreader.store import LocalStore, StaleFileError
+from shardreader.store import StaleFileError
 from shardreader.workers import Workers
 
 __all__ = ["StoredReader"]
@@ -24,25 +24,28 @@ Consume = Callable[[int, bytes], None]
 Fail = Callable[[int, FormatFault], None]
 
 
+class RangeFiles(Protocol):
+    """Files that are read by position, each bound to an identity."""
+
+    def read(self, name: str, *, start: int, end: int, identity: Any) -> bytes:
+        """As `LocalStore.read`."""
+
+
 class StoredReader:
     """Reads the chunks that a `Found` says are there.
 
     Parameters
     ----------
-    store : LocalStore
+    files : LocalStore or ShardFiles
     cache : ByteCache
         Keeps encoded chunks (after inflate) by file identity and offset.
-    data_encoding : str
     most_encoded_bytes : int
         The largest encoding that a chunk can need.
     """
 
-    def __init__(
-        self, store: LocalStore, cache: ByteCache, data_encoding: str, most_encoded_bytes: int
-    ) -> None:
-        self.store = store
+    def __init__(self, files: RangeFiles, cache: ByteCache, most_encoded_bytes: int) -> None:
+        self.files = files
         self.cache = cache
-        self.data_encoding = data_encoding
         self.most_encoded_bytes = most_encoded_bytes
 
     def read(
@@ -97,10 +100,10 @@ class StoredReader:
         return np.array(rest, dtype=np.intp)
 
     def _run(self, found: Found, job: ReadJob, consume: Consume, fail: Fail) -> None:
-        name, identity = job.file
+        name, identity, encoding = job.file
         if identity is None:
             raise StaleFileError(name)
-        most_stored = most_stored_bytes(self.data_encoding, self.most_encoded_bytes)
+        most_stored = most_stored_bytes(encoding, self.most_encoded_bytes)
         if len(job.rows) == 1 and job.end - job.start > most_stored:
             fail(
                 job.rows[0],
@@ -111,7 +114,7 @@ class StoredReader:
                 ),
             )
             return
-        stored = self.store.read(name, start=job.start, end=job.end, identity=identity)
+        stored = self.files.read(name, start=job.start, end=job.end, identity=identity)
         for row in job.rows:
             start, end = int(found.starts[row]), int(found.ends[row])
             try:
@@ -119,7 +122,7 @@ class StoredReader:
                     stored,
                     start - job.start,
                     end - job.start,
-                    encoding=self.data_encoding,
+                    encoding=encoding,
                     most_bytes=self.most_encoded_bytes,
                 )
             except FormatFault as fault:

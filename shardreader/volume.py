@@ -6,16 +6,16 @@ Here alone statuses become exceptions.
 from __future__ import annotations
 
 import os
-import weakref
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shardreader.after_fork import start_anew_after_fork
 from shardreader.box_read import BoxRead, cells_of, check_output
 from shardreader.cache import ByteCache
-from shardreader.chunk import ChunkDecoder
+from shardreader.chunk import make_decoder
 from shardreader.chunk_visit import refuse_chunks, visit_chunks
 from shardreader.errors import ChunkError, OutOfBoundsError, PointStatus
 from shardreader.found import Found
@@ -24,7 +24,7 @@ from shardreader.indexing import box_of_index
 from shardreader.open_files import VolumeFiles, read_volume_files
 from shardreader.point_read import PointRead, refuse_points
 from shardreader.points import points_to_voxels, voxel_box
-from shardreader.sharded_source import ShardedSource
+from shardreader.sources import make_source
 from shardreader.store import LocalStore
 from shardreader.volume_geometry import VolumeGeometry
 from shardreader.workers import Workers, cores
@@ -114,10 +114,10 @@ class Volume(VolumeGeometry):
         self._missing = missing
         self._threads = threads
         self._cache_bytes = cache_bytes
-        self._decoder = ChunkDecoder(files.volume, files.scale)
+        self._decoder = make_decoder(files.volume, files.scale)
         self._closed = False
         self._start()
-        _open_volumes.add(self)
+        start_anew_after_fork(self)
 
     def start_anew_in_child(self) -> None:
         """Leave all that a forked child shares with its parent; called after a fork."""
@@ -128,15 +128,11 @@ class Volume(VolumeGeometry):
         cache = ByteCache(self._cache_bytes)
         self._workers = Workers(self._threads or cores())
         self._store = LocalStore(self._files.directory)
-        self._source = ShardedSource(
+        self._source = make_source(
+            self._files,
             self._store,
-            self.scale.key,
-            self._files.sharding,
-            self._grid.grid_size,
             cache=cache,
             most_encoded_bytes=self._decoder.most_encoded_bytes,
-            source_has_none=self._files.source_has_none,
-            source_url=self._files.source_url,
         )
 
     def __getitem__(self, index: Any) -> Any:
@@ -150,7 +146,7 @@ class Volume(VolumeGeometry):
         TypeError
             Steps, bools, floats.
         """
-        box, selection = box_of_index(index, self.bounds)
+        box, selection = box_of_index(index, self.bounds, self.num_channels)
         return self.cutout(box)[selection]
 
     def cutout(
@@ -178,7 +174,7 @@ class Volume(VolumeGeometry):
         Returns
         -------
         ndarray, shape (x, y, z), dtype of the volume
-            In Fortran order where it is new.
+            In Fortran order where it is new. With more than one channel, (x, y, z, c).
 
         Raises
         ------
@@ -198,20 +194,27 @@ class Volume(VolumeGeometry):
         (6, 6, 3)
         """
         voxels = self._inside(box, units, resolution)
+        shape = voxels.shape if self.num_channels == 1 else (*voxels.shape, self.num_channels)
         if out is not None:
-            check_output(out, voxels.shape, self.dtype)
+            check_output(out, shape, self.dtype)
         if voxels.is_empty:
-            return np.empty(voxels.shape, self.dtype, order="F") if out is None else out
-        target = BoxRead(self._grid, self._decoder, voxels, self.dtype, out)
+            return np.empty(shape, self.dtype, order="F") if out is None else out
+        target = BoxRead(self._grid, self._decoder, voxels, self.dtype, self.num_channels, out)
 
         def settle(found: Found, rows: NDArray[np.intp]) -> None:
-            refuse_chunks(self._source, found, forgive_absent=self._missing == "zero")
+            refuse_chunks(
+                self._source,
+                found,
+                what="chunks of the box",
+                forgive_absent=self._missing == "zero",
+            )
             target.prepare(rows[found.status != PointStatus.OK])
 
         visit_chunks(
             self._source,
             self._workers,
-            target.cells,
+            len(target.cells),
+            find=lambda rows: self._source.find(target.cells[rows], self._workers),
             settle=settle,
             consume=target.consume,
             fail=raise_error,
@@ -241,7 +244,7 @@ class Volume(VolumeGeometry):
         Returns
         -------
         labels : ndarray, shape (...), dtype of the volume
-            In input order; 0 where the status is not OK.
+            In input order; 0 where the status is not OK. With more than one channel, (..., c).
         status : ndarray of uint8, shape (...)
             Only with `return_status`.
 
@@ -271,20 +274,20 @@ class Volume(VolumeGeometry):
             voxel_size=self.resolution,
             bounds=self.bounds,
         )
-        read = PointRead(self._grid, self._decoder, voxels, status, self.dtype)
+        read = PointRead(self._grid, self._decoder, voxels, status, self.dtype, self.num_channels)
         visit_chunks(
             self._source,
             self._workers,
-            read.cells,
+            len(read.cells),
+            find=lambda rows: self._source.find(read.cells[rows], self._workers),
             settle=read.settle,
             consume=read.consume,
             fail=read.fail,
         )
-        labels = read.labels.reshape(shape)
         if return_status:
-            return labels, status.reshape(shape)
+            return read.labels(shape), status.reshape(shape)
         refuse_points(self._source, read, shape, forgive_absent=self._missing == "zero")
-        return labels
+        return read.labels(shape)
 
     def stored_chunks(
         self,
@@ -362,9 +365,6 @@ def raise_error(_row: int, error: ChunkError) -> NoReturn:
     raise error
 
 
-_open_volumes: weakref.WeakSet[Volume] = weakref.WeakSet()
-
-
 def _reopen(
     path: str,
     scale: int,
@@ -381,12 +381,3 @@ def _reopen(
         cache_bytes=cache_bytes,
         manifest=manifest,
     )
-
-
-def _after_fork() -> None:
-    for volume in list(_open_volumes):
-        volume.start_anew_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -37,8 +37,14 @@ class VolumeGeometry:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Extent in voxels, (x, y, z)."""
-        return self.scale.size
+        """Extent in voxels, (x, y, z), and with more than one channel (x, y, z, c)."""
+        size = self.scale.size
+        return size if self.num_channels == 1 else (*size, self.num_channels)
+
+    @property
+    def num_channels(self) -> int:
+        """Values a voxel holds."""
+        return self._files.volume.num_channels
 
     @property
     def ndim(self) -> int:
@@ -71,7 +77,7 @@ class VolumeGeometry:
         return self._grid.bounds
 
     def __repr__(self) -> str:
-        size = " x ".join(map(str, self.shape))
+        size = " x ".join(map(str, self.scale.size))
         nm = " x ".join(f"{value:g}" for value in self.resolution)
         return (
             f"<Volume {self.path} scale {self.scale.key!r}: {size} voxels of {nm} nm, {self.dtype}>"

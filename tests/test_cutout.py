@@ -17,10 +17,10 @@ from shardreader import (
     OutOfBoundsError,
     ShardError,
     Volume,
+    cseg,
     open_volume,
 )
 from shardreader.box_read import no_overlap
-from shardreader.chunk import ChunkDecoder
 
 SPEC = Spec(voxel_offset=(-7, 3, -100))
 WHOLE = Box(SPEC.voxel_offset, SPEC.upper)
@@ -49,13 +49,13 @@ def flats(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def flats_of(patch: pytest.MonkeyPatch) -> list[Any]:
     """The memory that the kernels are given to write to from now on."""
     given: list[Any] = []
-    decode_box = ChunkDecoder.decode_box
+    decode_box = cseg.decode_box
 
-    def spy(self: ChunkDecoder, *args: Any) -> Any:
-        given.append(args[4])
-        return decode_box(self, *args)
+    def spy(*args: Any) -> int:
+        given.append(args[7])
+        return decode_box(*args)
 
-    patch.setattr(ChunkDecoder, "decode_box", spy)
+    patch.setattr(cseg, "decode_box", spy)
     return given
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
@@ -16,11 +17,11 @@ from hypothesis import strategies as st
 from shardreader.errors import InfoError
 from shardreader.grid import ChunkGrid
 from shardreader.info import (
-    check_supported,
     parse_info,
     select_scale,
 )
 from shardreader.morton import chunk_ids_of_cells
+from shardreader.open_files import check_supported
 from shardreader.shard_geometry import chunks_in_volume, possible_shard_count, possible_shards
 from shardreader.sharding import ShardingSpec
 
@@ -458,36 +459,24 @@ def test_any_bytes_parse_or_are_an_info_error(junk, position):
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    "changes",
     [
-        (
-            [(("scales", 0, "sharding"), REMOVED)],
-            (
-                "scales[0].sharding: an unsharded scale (one file a chunk) is not supported by "
-                "this version: it reads sharded scales"
-            ),
-        ),
-        (
-            [(("scales", 0, *path), value) for path, value in RAW],
-            (
-                "scales[0].encoding: encoding 'raw' is not supported by this version: it reads "
-                "compressed_segmentation"
-            ),
-        ),
-        (
-            [(("num_channels",), 3)],
-            (
-                "num_channels: a volume of 3 channels is not supported by this version: it reads "
-                "volumes of 1 channel"
-            ),
-        ),
+        [(("scales", 0, "sharding"), REMOVED)],
+        [(("scales", 0, *path), value) for path, value in RAW],
+        [(("num_channels",), 3)],
     ],
 )
-def test_forms_of_a_later_version_parse_but_are_refused_by_name(changes, message):
+def test_the_other_forms_are_read(changes):
     volume = parse(changed(*changes))
-    with pytest.raises(InfoError) as caught:
+    check_supported(volume, volume.scales[0], WHERE)
+
+
+@pytest.mark.parametrize("encoding", ["jxl", "crackle", "compresso", "fpzip"])
+def test_encodings_that_are_not_read_are_refused_by_name(encoding):
+    changes = [(("scales", 0, *path), value) for path, value in RAW]
+    volume = parse(changed(*changes, (("scales", 0, "encoding"), encoding)))
+    with pytest.raises(InfoError, match=f"{WHERE}: encoding '{encoding}' is not supported"):
         check_supported(volume, volume.scales[0], WHERE)
-    assert str(caught.value) == f"{WHERE}: {message}"
 
 
 # --- select_scale
@@ -626,3 +615,67 @@ def test_possible_shards_of_any_bits_against_all_cells(size, preshift, minishard
     wanted = shards_of_all_cells(scale)
     assert possible_shards(scale).tolist() == wanted
     assert possible_shard_count(scale) == len(wanted)
+
+
+# --- possible_shards of a hash that mixes the bits
+
+
+def hashed_scale_with(size, *bits):
+    scale = scale_with(size, *bits)
+    return replace(scale, sharding=replace(scale.sharding, hash="murmurhash3_x86_128"))
+
+
+@pytest.mark.parametrize(
+    ("size", "bits"),
+    [
+        ((5, 6, 7), (0, 0, 0)),  # one shard
+        ((5, 6, 7), (64, 0, 4)),  # one id is left
+        ((5, 6, 7), (0, 0, 64)),  # too many shards for a bitmap
+        ((50, 60, 7), (1, 2, 3)),  # every shard is hit
+        ((1, 1, 1), (0, 0, 5)),
+        ((5, 0, 7), (0, 0, 5)),
+        ((70, 70, 70), (0, 3, 26)),  # several pieces
+    ],
+)
+def test_possible_shards_by_murmurhash_of_all_cells(size, bits):
+    scale = hashed_scale_with(size, *bits)
+    wanted = shards_of_all_cells(scale)
+    assert possible_shards(scale).tolist() == wanted
+    assert possible_shards(scale).dtype == np.uint64
+    assert possible_shard_count(scale) == len(wanted)
+
+
+@settings(deadline=None)
+@given(
+    st.tuples(*[st.integers(1, 18)] * 3),
+    st.integers(0, 14),
+    st.integers(0, 14),
+    st.integers(0, 50),
+)
+def test_possible_shards_by_murmurhash_of_any_bits(size, preshift, minishard, shard):
+    scale = hashed_scale_with(size, preshift, minishard, shard)
+    wanted = shards_of_all_cells(scale)
+    assert possible_shards(scale).tolist() == wanted
+    assert possible_shard_count(scale) == len(wanted)
+
+
+@pytest.mark.parametrize("preshift", [0, 9])
+def test_possible_shards_by_murmurhash_of_fafb_do_not_take_long(preshift):
+    scale = hashed_scale_with((972, 524, 221), preshift, 6, 13)
+    start = perf_counter()
+    assert possible_shard_count(scale) == 8192
+    assert perf_counter() - start < 2
+
+
+@pytest.mark.parametrize(
+    ("bits", "count"),
+    [((0, 0, 13), 8192), ((64, 0, 30), 1), ((0, 0, 64), 2**64), ((0, 5, 21), 2**21)],
+)
+def test_the_count_by_murmurhash_needs_no_memory(bits, count):
+    scale = hashed_scale_with((2**22, 2**21, 2**21), *bits)
+    assert possible_shard_count(scale) == count
+
+
+def test_what_cannot_be_hashed_is_not_tried():
+    with pytest.raises(ValueError, match="too many"):
+        possible_shards(hashed_scale_with((2**22, 2**21, 2**21), 0, 0, 64))

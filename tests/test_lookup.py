@@ -18,9 +18,9 @@ from shardreader import (
     ShardError,
     ShardReaderError,
     Volume,
+    cseg,
     open_volume,
 )
-from shardreader.chunk import ChunkDecoder
 
 OK, EMPTY, OUT, INVALID, ABSENT, CORRUPT = PointStatus(0), *map(PointStatus, range(1, 6))
 SPEC = Spec(voxel_offset=(-7, 3, -100), data_encoding="raw")
@@ -50,14 +50,14 @@ def test_no_other_voxel_is_decoded(
     volume: Volume, written: Written, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chunks: list[int] = []
-    read_voxels = ChunkDecoder.read_voxels
+    read_voxels = cseg.read_voxels
 
-    def spy(self: ChunkDecoder, *args: Any) -> Any:
+    def spy(*args: Any) -> int:
         chunks.append(len(args[0]))
-        return read_voxels(self, *args)
+        return read_voxels(*args)
 
-    monkeypatch.setattr(ChunkDecoder, "decode_box", None)
-    monkeypatch.setattr(ChunkDecoder, "read_voxels", spy)
+    monkeypatch.setattr(cseg, "decode_box", None)
+    monkeypatch.setattr(cseg, "read_voxels", spy)
     points = inside(SPEC, 500)
     np.testing.assert_array_equal(volume.lookup(points, units="voxel"), written.at(points))
     cells = np.unique((points - np.array(SPEC.voxel_offset)) // SPEC.chunk_size, axis=0)

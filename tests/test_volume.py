@@ -11,8 +11,7 @@ from fixture_truth import FAFB_MINI, load_fafb_patches, read_info
 from shard_builder import Shard
 from volumes import Spec, Written, morton_codes, random_labels, write_volume
 
-from shardreader import Box, OutOfBoundsError, PointStatus, Volume, open_volume
-from shardreader.chunk import ChunkDecoder
+from shardreader import Box, OutOfBoundsError, PointStatus, Volume, cseg, open_volume
 from shardreader.sharding import ShardingSpec
 
 SPEC = Spec(voxel_offset=(-7, 3, -100), resolution=(8, 8, 40.5))
@@ -147,7 +146,7 @@ def test_indexing(volume: Volume, written: Written, index: Any, shifted: Any) ->
 
 
 def test_indexing_refuses_before_it_reads(volume: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ChunkDecoder, "decode_box", None)
+    monkeypatch.setattr(cseg, "decode_box", None)
     monkeypatch.setattr(type(volume._store), "read", None)
     for index in (np.s_[::2], 1.0, True, [1, 2], np.array([1]), None, np.s_[1, 2, 3, 4]):
         with pytest.raises(TypeError):
@@ -331,17 +330,17 @@ def test_an_interrupted_read_leaves_the_volume_usable(
     written: Written, monkeypatch: pytest.MonkeyPatch, step: str, threads: int
 ) -> None:
     points = np.argwhere(np.ones(SPEC.size, bool))[::31] + np.array(SPEC.voxel_offset)
-    original = getattr(ChunkDecoder, step)
+    original = getattr(cseg, step)
     calls: list[int] = []
 
-    def interrupted(self: ChunkDecoder, *args: Any) -> Any:
+    def interrupted(*args: Any) -> Any:
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return original(self, *args)
+        return original(*args)
 
     with open_volume(written.path, threads=threads) as volume:
-        monkeypatch.setattr(ChunkDecoder, step, interrupted)
+        monkeypatch.setattr(cseg, step, interrupted)
         with pytest.raises(KeyboardInterrupt):
             volume.cutout(volume.bounds) if step == "decode_box" else volume.lookup(
                 points, units="voxel"

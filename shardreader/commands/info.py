@@ -97,7 +97,7 @@ def _scale(
 def _not_supported(volume: VolumeInfo, scale: ScaleInfo, directory: str) -> str | None:
     """Why this version does not read the voxels of a scale; None if it does."""
     from shardreader.errors import InfoError
-    from shardreader.info import check_supported
+    from shardreader.open_files import check_supported
 
     try:
         check_supported(volume, scale, directory)
