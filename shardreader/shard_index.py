@@ -34,7 +34,8 @@ SHARD_INDEX_ENTRY_BYTES = 16
 MINISHARD_ENTRY_BYTES = 24
 # Ids outside the grid are legal: some writers fill gaps with them.
 _SPARE_IDS = 1 << 16
-_MOST_ID_BITS = 48
+# 384 MiB of index: no minishard in use has a thousandth of it.
+_MOST_ID_BITS = 24
 
 
 class ForeignKeysFault(FormatFault):

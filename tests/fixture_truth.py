@@ -19,7 +19,10 @@ FAFB_MINI = FIXTURES / "fafb-mini"
 
 @dataclass(frozen=True)
 class Truth:
-    """The source labels of a box of one scale, whose low corner is `origin`."""
+    """The source labels of a box of one scale, whose low corner is `origin`.
+
+    With several channels they have a last axis for them.
+    """
 
     path: Path
     key: str
@@ -28,7 +31,7 @@ class Truth:
 
     @property
     def upper(self) -> tuple[int, ...]:
-        return tuple(o + n for o, n in zip(self.origin, self.labels.shape, strict=True))
+        return tuple(o + n for o, n in zip(self.origin, self.labels.shape[:3], strict=True))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from murmurhash_oracle import hash_by_mmh3
 
+from shardreader import inflate, sharding
 from shardreader.errors import FormatFault
 from shardreader.morton import chunk_ids_of_cells
 from shardreader.sharding import ShardingSpec
@@ -43,6 +45,21 @@ def test_encodings_default_to_raw():
     assert ShardingSpec.from_json(member, "sharding") == ShardingSpec(9, 6, 13)
 
 
+def test_every_encoding_that_parses_can_be_inflated():
+    assert set(sharding.ENCODINGS) == set(inflate.ENCODINGS)
+
+
+@pytest.mark.parametrize("name", ["minishard_index_encoding", "data_encoding"])
+def test_zstd_is_let_pass(name):
+    spec = ShardingSpec.from_json(FAFB_MEMBER | {name: "zstd"}, "sharding")
+    assert getattr(spec, name) == "zstd"
+
+
+def test_murmurhash_is_let_pass():
+    member = FAFB_MEMBER | {"hash": "murmurhash3_x86_128"}
+    assert ShardingSpec.from_json(member, "sharding").hash == "murmurhash3_x86_128"
+
+
 def test_unknown_members_do_not_matter():
     assert ShardingSpec.from_json(FAFB_MEMBER | {"comment": [1]}, "sharding") == FAFB
 
@@ -67,13 +84,13 @@ REMOVED = object()
         ("shard_bits", 59),
         ("shard_bits", [13]),
         ("shard_bits", REMOVED),
-        ("hash", "murmurhash3_x86_128"),
+        ("hash", "murmurhash3_x64_128"),
         ("hash", "Identity"),
         ("hash", 1),
         ("hash", REMOVED),
-        ("minishard_index_encoding", "zstd"),
+        ("minishard_index_encoding", "zlib"),
         ("minishard_index_encoding", None),
-        ("data_encoding", "zstd"),
+        ("data_encoding", "br"),
         ("data_encoding", ""),
         ("data_encoding", ["raw"]),
         ("data_encoding", {}),
@@ -194,19 +211,28 @@ def test_the_patches_of_pinky40_lie_in_just_the_shards_that_are_there():
     assert names == {path.name for path in (PINKY40 / "segmentation/8.0x8.0x40.0").iterdir()}
 
 
-@settings(deadline=None)
-@given(
+ANY_BITS = (
     st.integers(0, 64),
     st.integers(0, 32).flatmap(lambda mini: st.tuples(st.just(mini), st.integers(0, 64 - mini))),
     st.lists(st.integers(0, 2**64 - 1), max_size=20),
 )
+
+
+def place_by_python(hashed, minishard_bits, shard_bits):
+    return hashed // 2**minishard_bits % 2**shard_bits, hashed % 2**minishard_bits
+
+
+@settings(deadline=None)
+@given(*ANY_BITS)
 def test_locate_for_all_bits_against_python_integers(preshift_bits, bits, ids):
-    minishard_bits, shard_bits = bits
-    spec = ShardingSpec(preshift_bits, minishard_bits, shard_bits)
+    spec = ShardingSpec(preshift_bits, *bits)
+    assert place(spec, *ids) == [place_by_python(i // 2**preshift_bits, *bits) for i in ids]
+
+
+@settings(deadline=None)
+@given(*ANY_BITS)
+def test_locate_by_murmurhash_for_all_bits_against_mmh3(preshift_bits, bits, ids):
+    spec = ShardingSpec(preshift_bits, *bits, hash="murmurhash3_x86_128")
     assert place(spec, *ids) == [
-        (
-            chunk_id // 2**preshift_bits // 2**minishard_bits % 2**shard_bits,
-            chunk_id // 2**preshift_bits % 2**minishard_bits,
-        )
-        for chunk_id in ids
+        place_by_python(hash_by_mmh3(i // 2**preshift_bits), *bits) for i in ids
     ]
