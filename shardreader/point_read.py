@@ -61,35 +61,17 @@ class PointRead:
         self._group()
 
     def _group(self) -> None:
-        valid = np.flatnonzero(self.status == PointStatus.OK)
-        columns = self.voxels if len(valid) == len(self.voxels) else self.voxels[valid]
-        keys = np.zeros(len(valid), dtype=np.int64)
-        packed = np.zeros(len(valid), dtype=np.uint64)
-        bits = [(size - 1).bit_length() for size in self._grid.chunk_size]
-        stride, shift = 1, 0
-        strides = []
-        for axis in range(3):
-            offset, edge = self._grid.voxel_offset[axis], self._grid.chunk_size[axis]
-            relative = columns[:, axis] - offset
-            cell = relative // edge
-            packed |= (relative - cell * edge).astype(np.uint64) << np.uint64(shift)
-            keys += cell * stride
-            strides.append(stride)
-            stride *= self._grid.grid_size[axis]
-            shift += bits[axis]
         with compiling:
-            from shardreader.grouping import sort_by_key  # numba, on the first lookup only
+            # numba, on the first lookup only
+            from shardreader.grouping import cells_of_points, sort_by_key
 
-        order, distinct, self._firsts = sort_by_key(keys)
+        valid = np.flatnonzero(self.status == PointStatus.OK)
+        placed = cells_of_points(self.voxels, valid, self._grid)
+        order, distinct, self._firsts = sort_by_key(placed.keys)
         self.batch = PointBatch(
-            packed[order],
-            (bits[0], bits[1]),
-            order if len(valid) == len(self.voxels) else valid[order],
-            self._labels,
-            self.status,
+            placed.packed[order], placed.bits, valid[order], self._labels, self.status
         )
-        gx, gy, _ = self._grid.grid_size
-        self.cells = np.stack([distinct % gx, distinct // gx % gy, distinct // (gx * gy)], axis=1)
+        self.cells = placed.cells_of(distinct)
         self._cell_shapes = triples(self._grid.cell_extents(self.cells)[1])
 
     def settle(self, found: Found, rows: NDArray[np.intp]) -> None:

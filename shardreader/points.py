@@ -153,13 +153,16 @@ def points_to_voxels(
     ratios = [_exact(a) / _exact(b) for a, b in zip(size, voxel_size, strict=True)]
     if flat.dtype.kind == "f":
         status[~np.isfinite(flat).all(axis=1)] = PointStatus.INVALID
-    voxels = np.empty((len(flat), 3), dtype=np.int64)
-    outside = np.zeros(len(flat), dtype=np.bool_)
-    for axis, (first, end) in enumerate(zip(bounds.lower, bounds.upper, strict=True)):
-        column = voxels[:, axis]
-        _to_voxels(flat[:, axis], ratios[axis], column)
-        outside |= (column < first) | (column >= end)
-    status[outside & (status == PointStatus.OK)] = PointStatus.OUT_OF_BOUNDS
+    if flat.dtype == np.int64 and ratios == [1, 1, 1]:
+        voxels = np.ascontiguousarray(flat)
+    else:
+        voxels = np.empty((len(flat), 3), dtype=np.int64)
+        for axis in range(3):
+            _to_voxels(flat[:, axis], ratios[axis], voxels[:, axis])
+    for column, first, end in zip(voxels.T, bounds.lower, bounds.upper, strict=True):
+        if len(column) and (column.min() < first or column.max() >= end):
+            outside = (column < first) | (column >= end)
+            status[outside & (status == PointStatus.OK)] = PointStatus.OUT_OF_BOUNDS
     return voxels, status, shape
 
 
@@ -211,7 +214,7 @@ def _float_to_voxels(
     numerator, denominator = float(ratio.numerator), float(ratio.denominator)
     column[~np.isfinite(column)] = 0.0
     np.clip(column, -_FAR / numerator, _FAR / numerator, out=column)
-    floored = np.floor(column * numerator / denominator)
+    floored = np.floor(column if ratio == 1 else column * numerator / denominator)
     if ratio != 1:
         # The product is rounded, the lower bound of a voxel (one division) is rounded as the
         # user's own decimal was: a point on the bound belongs to the voxel above it.
