@@ -75,11 +75,13 @@ def _read(
     consume: Callable[[int, bytes], None],
     fail: Callable[[int, ChunkError], None],
 ) -> NDArray[np.intp]:
+    numbers = rows.tolist()
+
     def consume_row(row: int, encoded: bytes) -> None:
-        consume(int(rows[row]), encoded)
+        consume(numbers[row], encoded)
 
     def fail_row(row: int, fault: FormatFault) -> None:
-        fail(int(rows[row]), source.chunk_error(found, row, fault))
+        fail(numbers[row], source.chunk_error(found, row, fault))
 
     return rows[source.read(found, consume_row, fail_row, workers)]
 

@@ -78,10 +78,6 @@ class Found:
         self.status[rows] = PointStatus.CORRUPT
         self.problems.update(dict.fromkeys(rows.tolist(), error))
 
-    def subset(self, rows: NDArray[np.integer[Any]]) -> tuple[Any, ...]:
-        """Keys and cells of some rows, to search for them again."""
-        return self.keys[rows], None if self.cells is None else self.cells[rows]
-
 
 class ReadJob(NamedTuple):
     """One positional read: the bytes ``[start, end)`` of a file, and the rows that it serves."""
@@ -89,7 +85,8 @@ class ReadJob(NamedTuple):
     file: FoundFile
     start: int
     end: int
-    rows: list[int]
+    parts: list[tuple[int, int, int]]
+    """Row of the `Found`, and start and end of its bytes in the file."""
 
 
 def plan_reads(found: Found, rows: NDArray[np.integer[Any]], *, jobs: int) -> list[ReadJob]:
@@ -108,12 +105,13 @@ def plan_reads(found: Found, rows: NDArray[np.integer[Any]], *, jobs: int) -> li
         most_bytes=_MOST_BYTES,
         most_ranges=max(1, min(_MOST_CHUNKS, len(order) // jobs)),
     )
+    parts = list(zip(order.tolist(), starts.tolist(), ends.tolist(), strict=True))
     return [
         ReadJob(
             found.files[int(files[first])],
-            int(starts[first]),
-            int(ends[last - 1]),
-            order[first:last].tolist(),
+            parts[first][1],
+            parts[last - 1][2],
+            parts[first:last],
         )
         for first, last in reads
     ]

@@ -7,7 +7,6 @@ those of unsharded volumes are, go through here too.
 
 from __future__ import annotations
 
-import struct
 import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -90,7 +89,7 @@ def _gzip(stored: bytes, start: int, end: int, most_bytes: int) -> bytes:
     """Use libdeflate where it can be trusted to have seen all bytes, zlib for the rest."""
     if end - start >= _SMALLEST_GZIP:
         size_field = stored[end - 4 : end]
-        (claimed,) = struct.unpack("<I", size_field)
+        claimed = int.from_bytes(size_field, "little")
         # A claim of 0 makes the binding guess and return nothing for a cut stream; a claim above
         # the limit is either a bomb or a lie. Both are zlib's to judge.
         if 0 < claimed <= most_bytes:

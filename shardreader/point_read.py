@@ -68,6 +68,7 @@ class PointRead:
         valid = np.flatnonzero(self.status == PointStatus.OK)
         placed = cells_of_points(self.voxels, valid, self._grid)
         order, distinct, self._firsts = sort_by_key(placed.keys)
+        self._first_list: list[int] = self._firsts.tolist()
         self.batch = PointBatch(
             placed.packed[order], placed.bits, valid[order], self._labels, self.status
         )
@@ -90,8 +91,8 @@ class PointRead:
             encoded,
             self._cell_shapes[row],
             self.batch,
-            int(self._firsts[row]),
-            int(self._firsts[row + 1]),
+            self._first_list[row],
+            self._first_list[row + 1],
         )
         if fault is not None:
             self._damaged_in_part.add(row)

@@ -70,9 +70,9 @@ class StoredReader:
 
         def run(job: ReadJob) -> None:
             try:
-                self._run(found, job, consume, fail)
+                self._run(job, consume, fail)
             except StaleFileError:
-                stale.extend(job.rows)
+                stale.extend(row for row, _, _ in job.parts)
 
         rest = self._serve_cached(found, consume, fail, workers)
         workers.run(run, plan_reads(found, rest, jobs=_JOBS_PER_WORKER * workers.threads))
@@ -99,14 +99,14 @@ class StoredReader:
         workers.run(lambda pair: _hand_over(*pair, consume, fail), cached)
         return np.array(rest, dtype=np.intp)
 
-    def _run(self, found: Found, job: ReadJob, consume: Consume, fail: Fail) -> None:
+    def _run(self, job: ReadJob, consume: Consume, fail: Fail) -> None:
         name, identity, encoding = job.file
         if identity is None:
             raise StaleFileError(name)
         most_stored = most_stored_bytes(encoding, self.most_encoded_bytes)
-        if len(job.rows) == 1 and job.end - job.start > most_stored:
+        if len(job.parts) == 1 and job.end - job.start > most_stored:
             fail(
-                job.rows[0],
+                job.parts[0][0],
                 FormatFault(
                     "stored size of the chunk",
                     expected=f"at most {most_stored} bytes (the most that its geometry can need)",
@@ -115,8 +115,7 @@ class StoredReader:
             )
             return
         stored = self.files.read(name, start=job.start, end=job.end, identity=identity)
-        for row in job.rows:
-            start, end = int(found.starts[row]), int(found.ends[row])
+        for row, start, end in job.parts:
             try:
                 encoded = inflate(
                     stored,
