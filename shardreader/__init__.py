@@ -11,7 +11,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from shardreader.version import __version__ as __version__
+
 if TYPE_CHECKING:
+    from shardreader.adoption import adopt
     from shardreader.errors import (
         ChunkError,
         InfoError,
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
         ShardReaderError,
     )
     from shardreader.grid import Box
+    from shardreader.shards import Shards, open_shards
+    from shardreader.verification import Report, verify
     from shardreader.volume import Volume, open_volume
 
 __all__ = [
@@ -35,16 +40,28 @@ __all__ = [
     "OutOfBoundsError",
     "PointStatus",
     "ReadError",
+    "Report",
     "ShardError",
     "ShardReaderError",
+    "Shards",
     "Volume",
+    "adopt",
+    "open_shards",
     "open_volume",
+    "verify",
 ]
 
-__version__ = "0.1.0"
-
 # Loaded when first asked for, so that `python -m shardreader --help` answers at once.
-_HOMES = {"Box": "grid", "Volume": "volume", "open_volume": "volume"}
+_HOMES = {
+    "Box": "grid",
+    "Report": "verification",
+    "Volume": "volume",
+    "adopt": "adoption",
+    "Shards": "shards",
+    "open_shards": "shards",
+    "open_volume": "volume",
+    "verify": "verification",
+}
 
 
 def __getattr__(name: str) -> Any:

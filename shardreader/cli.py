@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import NoReturn
 
-from shardreader.commands import cutout, info, lookup
+from shardreader.commands import adopt, cutout, info, lookup, verify
 from shardreader.commands.common import INCOMPLETE, NOT_RUN, CommandError
 
 __all__ = ["main"]
 
-_COMMANDS: tuple[ModuleType, ...] = (info, lookup, cutout)
+_COMMANDS: tuple[ModuleType, ...] = (info, lookup, cutout, adopt, verify)
 _INTERRUPTED = 130
 _NOT_OPENED = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
 
@@ -29,6 +29,7 @@ exit status:
 examples:
   shardreader info /ssd/fafb-ffn1
   shardreader lookup /ssd/fafb-ffn1 synapses.csv --units nm -o segments.csv
+  shardreader verify /ssd/fafb-ffn1
   shardreader COMMAND --help
 """
 

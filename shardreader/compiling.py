@@ -8,15 +8,29 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numba
 
-__all__ = ["KERNEL_OPTIONS", "compile_cached"]
+__all__ = ["INNER_OPTIONS", "KERNEL_OPTIONS", "compile_cached", "inlined"]
 
 _njit: Any = numba.njit
 # Without reference counts: atomic ones, of arrays, in each inlined call, would halve the speed.
 KERNEL_OPTIONS = {"error_model": "numpy", "_nrt": False}
+# Without the wrappers, which only a caller outside of compiled code needs, they compile faster.
+INNER_OPTIONS = {
+    **KERNEL_OPTIONS,
+    "forceinline": True,
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def inlined(function: _Function) -> _Function:
+    """Make a function a part of each kernel that calls it; it cannot be called otherwise."""
+    return cast("_Function", _njit(**INNER_OPTIONS)(function))
 
 
 def compile_cached(function: Callable[..., Any], signature: Any) -> Callable[..., Any]:

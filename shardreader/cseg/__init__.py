@@ -15,13 +15,16 @@ from shardreader.compile_lock import compiling
 from shardreader.cseg.faults import OK, Triple, Words, block_grid, explain
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from shardreader.cseg.kernels import Kernels
 
-__all__ = ["OK", "block_grid", "decode_box", "explain", "read_voxels"]
+__all__ = ["OK", "block_grid", "check_blocks", "decode_box", "explain", "read_voxels"]
 
 Labels = npt.NDArray[np.uint32] | npt.NDArray[np.uint64]
 
 _compiled: dict[int, "Kernels"] = {}
+_check: list["Callable[..., int]"] = []
 
 
 def decode_box(
@@ -165,6 +168,56 @@ def read_voxels(
         status,
         corrupt,
     )
+
+
+def check_blocks(
+    words: Words,
+    num_channels: int,
+    channel: int,
+    cell_shape: Triple,
+    block_size: Triple,
+    label_words: int,
+    *,
+    follow_codes: bool,
+) -> int:
+    """Check every block header of a channel against the encoding; nothing is decoded.
+
+    Parameters
+    ----------
+    words, num_channels, channel, cell_shape, block_size
+        As in :func:`decode_box`.
+    label_words : int
+        32-bit words in a label: 1 or 2.
+    follow_codes : bool
+        Whether also the code of each voxel of the chunk is followed to its entry of the table.
+
+    Returns
+    -------
+    int
+        ``OK``, or a status for :func:`explain`: that of the first faulty block. With
+        `follow_codes` it is ``OK`` exactly where :func:`decode_box` decodes the whole chunk.
+
+    Examples
+    --------
+    >>> words = np.array([1, 1 << 24 | 3, 2, 0b0110, 7], "<u4")
+    >>> check_blocks(words, 1, 0, (4, 1, 1), (4, 1, 1), 1, follow_codes=False)
+    0
+    >>> check_blocks(words, 1, 0, (4, 1, 1), (4, 1, 1), 1, follow_codes=True)
+    7
+    """
+    kernel = _check[0] if _check else _load_check()
+    return kernel(
+        words, num_channels, channel, cell_shape, block_size, label_words, int(follow_codes)
+    )
+
+
+def _load_check() -> "Callable[..., int]":
+    with compiling:
+        if not _check:
+            from shardreader.cseg.kernels import compile_check
+
+            _check.append(compile_check())
+        return _check[0]
 
 
 def _load(label_bytes: int) -> "Kernels":

@@ -14,13 +14,13 @@ and would miss a change in any other.
 # mypy: allow-untyped-defs, allow-untyped-calls
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
 
-from shardreader.compiling import KERNEL_OPTIONS, compile_cached
+from shardreader.compiling import INNER_OPTIONS, compile_cached, inlined
 from shardreader.cseg.faults import (
     BLOCK_HEADERS_CUT,
     CHANNEL_OFFSET,
@@ -39,26 +39,11 @@ GENERAL = 2
 # Constants to LLVM, but int64 to numba, which compiles one more version for each Python literal.
 _1, _2, _4, _8, _16 = (np.int64(number) for number in (1, 2, 4, 8, 16))
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-# numba's annotations leave out the options below; it uses them itself (misc/mergesort.py).
-_njit: Any = njit
+# numba's annotations leave out the options; it uses them itself (misc/mergesort.py).
 _overload: Any = overload
-# Without the wrappers, which only a caller outside of compiled code needs, they compile faster.
-_INNER = {
-    **KERNEL_OPTIONS,
-    "forceinline": True,
-    "no_cpython_wrapper": True,
-    "no_cfunc_wrapper": True,
-}
 
 
-def _inlined(function: _Function) -> _Function:
-    return cast("_Function", _njit(**_INNER)(function))
-
-
-@_inlined
+@inlined
 def _word(words, at):
     return np.int64(words[np.uint64(at)])
 
@@ -68,7 +53,7 @@ def _label(words, table, code, labels):
     raise NotImplementedError("only within compiled functions")
 
 
-@_overload(_label, jit_options=_INNER)
+@_overload(_label, jit_options=INNER_OPTIONS)
 def _overload_label(words, table, code, labels):  # noqa: ARG001
     if labels.dtype == types.uint32:
         return lambda words, table, code, labels: words[np.uint64(table + code)]  # noqa: ARG005
@@ -78,7 +63,7 @@ def _overload_label(words, table, code, labels):  # noqa: ARG001
     )
 
 
-@_inlined
+@inlined
 def _open_channel(words, num_channels, channel, header_words):
     """Status, first word and length in words of a channel."""
     total = len(words)
@@ -100,7 +85,7 @@ def _open_channel(words, num_channels, channel, header_words):
     return OK, start, end - start
 
 
-@_inlined
+@inlined
 def _read_header(words, start, length, header_words, block, block_volume, label_words):
     """Fault, encoded bits, word of the table, labels that fit behind it, word of the values."""
     first = _word(words, start + 2 * block)
@@ -115,10 +100,11 @@ def _read_header(words, start, length, header_words, block, block_volume, label_
     # The values of a block of 0 bits are not followed, so that they may be said to be anywhere.
     if bits != 0 and (values < header_words or values > length - value_words):
         return ENCODED_VALUES_OFFSET, 0, 0, 0, 0
-    return OK, bits, start + table, (length - table) // label_words, start + values
+    # A shift: a division by 1 or 2 that the compiler does not know would take longest of all.
+    return OK, bits, start + table, (length - table) >> (label_words - 1), start + values
 
 
-@_inlined
+@inlined
 def choose_path(bits, entries, stride, block_x, first_x, row):
     """How the part of a block is decoded of which each row has `row` voxels, from `first_x` on.
 
@@ -133,7 +119,7 @@ def choose_path(bits, entries, stride, block_x, first_x, row):
     return WINDOW if shift + bits * row <= 64 else GENERAL
 
 
-@_inlined
+@inlined
 def _fill(out, at, strides, shape, label):
     for z in range(shape[2]):
         for y in range(shape[1]):
@@ -142,7 +128,7 @@ def _fill(out, at, strides, shape, label):
                 out[np.uint64(row + x * strides[0])] = label
 
 
-@_inlined
+@inlined
 def _codes_in_window(words, values, bit, width):
     """The `width` bits from `bit` on, in the low end of 64."""
     at = values + (bit >> 5)
@@ -153,7 +139,7 @@ def _codes_in_window(words, values, bit, width):
     return codes >> np.uint64(shift)
 
 
-@_inlined
+@inlined
 def _write_row(out, at, row, bits, codes, words, table):
     mask = np.uint64((1 << bits) - 1)
     for x in range(row):
@@ -161,7 +147,7 @@ def _write_row(out, at, row, bits, codes, words, table):
         out[np.uint64(at + x)] = _label(words, table, code, out)
 
 
-@_inlined
+@inlined
 def _decode_window(words, bits, table, values, block_size, first, shape, out, at, strides):
     row = shape[0]
     for z in range(shape[2]):
@@ -178,7 +164,7 @@ def _decode_window(words, bits, table, values, block_size, first, shape, out, at
                 _write_row(out, target, row, bits, codes, words, table)
 
 
-@_inlined
+@inlined
 def _decode_general(
     words, bits, table, entries, values, block_size, first, shape, out, at, strides
 ):
@@ -197,7 +183,7 @@ def _decode_general(
     return OK
 
 
-@_inlined
+@inlined
 def _decode_block(words, header, block_size, first, shape, out, at, strides):
     """Decode `shape` voxels of a block, from its voxel `first` on, to item `at` of `out`."""
     bits, table, entries, values = header
@@ -331,6 +317,48 @@ def read_voxels(
     return first_fault
 
 
+@inlined
+def _any_code_outside(words, bits, entries, values, block_size, shape):
+    """Whether one of the block's first `shape` voxels has a code of `entries` or more."""
+    mask = (1 << bits) - 1
+    for z in range(shape[2]):
+        for y in range(shape[1]):
+            row = bits * block_size[0] * (y + block_size[1] * z)
+            for x in range(shape[0]):
+                bit = row + bits * x
+                if (_word(words, values + (bit >> 5)) >> (bit & 31)) & mask >= entries:
+                    return True
+    return False
+
+
+def check_blocks(words, num_channels, channel, cell_shape, block_size, label_words, follow_codes):
+    """See :func:`shardreader.cseg.check_blocks`."""
+    bx, by, bz = block_size
+    gx = (cell_shape[0] + bx - 1) // bx
+    gy = (cell_shape[1] + by - 1) // by
+    gz = (cell_shape[2] + bz - 1) // bz
+    header_words = 2 * gx * gy * gz
+    status, start, length = _open_channel(words, num_channels, channel, header_words)
+    if status != OK:
+        return status
+    for block in range(gx * gy * gz):
+        fault, bits, _, entries, values = _read_header(
+            words, start, length, header_words, block, bx * by * bz, label_words
+        )
+        if fault != OK:
+            return fault + 16 * block
+        if follow_codes != 0 and (1 << bits) > entries:
+            x, y, z = block % gx * bx, block // gx % gy * by, block // (gx * gy) * bz
+            shape = (
+                min(bx, cell_shape[0] - x),
+                min(by, cell_shape[1] - y),
+                min(bz, cell_shape[2] - z),
+            )
+            if _any_code_outside(words, bits, entries, values, block_size, shape):
+                return CODE + 16 * block
+    return OK
+
+
 class Kernels(NamedTuple):
     """The two kernels, compiled for labels of one size."""
 
@@ -356,4 +384,13 @@ def compile_kernels(label_bytes: int) -> Kernels:
     return Kernels(
         compile_cached(decode_box, integer(*chunk, triple, triple, labels, integer, triple)),
         compile_cached(read_voxels, integer(*chunk, *points)),
+    )
+
+
+def compile_check() -> Callable[..., int]:
+    """Compile `check_blocks`, which knows the size of labels from an argument."""
+    integer, triple = types.int64, types.UniTuple(types.int64, 3)
+    words = types.Array(types.uint32, 1, "C", readonly=True)
+    return compile_cached(
+        check_blocks, integer(words, integer, integer, triple, triple, integer, integer)
     )

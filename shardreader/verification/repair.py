@@ -1,0 +1,114 @@
+"""What to do about the findings of a report: which files to copy again, and how. Floor 5.
+
+This is the place for the command ``shardreader fetch --repair REPORT.json``, once there is one.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from shardreader.findings import Finding, FindingKind, Severity
+
+if TYPE_CHECKING:
+    from shardreader.verification.report import Report
+
+__all__ = ["NOT_AT_SOURCE", "Repair", "repair_advice"]
+
+NOT_AT_SOURCE = "no such file, because the manifest says that the source has none"
+
+# Copying a file again mends none of these.
+_NOT_MENDED_BY_COPY = (
+    FindingKind.UNREADABLE,
+    FindingKind.BLOCK_SIZE_IMPLAUSIBLE,
+    FindingKind.CROSS_CHECK_MISMATCH,
+    FindingKind.FILE_CHANGED,
+)
+_ADVICE = {
+    FindingKind.UNREADABLE: "check the drive and the permissions, then verify again",
+    FindingKind.FILE_CHANGED: "verify again when nothing writes to the copy",
+    FindingKind.BLOCK_SIZE_IMPLAUSIBLE: "compare compressed_segmentation_block_size in info with "
+    "the info of the volume's source",
+    FindingKind.CROSS_CHECK_MISMATCH: "please report this: two decoders disagree about a chunk "
+    "that breaks no rule of the format",
+}
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What mends a copy.
+
+    Parameters
+    ----------
+    copy_again : tuple of str
+        Files relative to the directory of the volume, sorted.
+    commands : tuple of str
+        A command line for each of them; empty where the source is not known.
+    advice : tuple of str
+        Everything else, in sentences.
+    """
+
+    copy_again: tuple[str, ...]
+    commands: tuple[str, ...]
+    advice: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The members as JSON types."""
+        return {
+            "copy_again": list(self.copy_again),
+            "commands": list(self.commands),
+            "advice": list(self.advice),
+        }
+
+
+def repair_advice(report: Report) -> Repair:
+    """What to do about the findings of a report."""
+    advice = [_ADVICE[group.kind] for group in report.groups if group.kind in _ADVICE]
+    if any(finding.expected == NOT_AT_SOURCE for finding in report.findings):
+        advice.append(
+            "some shards are here that the source has not: if the manifest is older than the "
+            "copy, adopt it again with a new listing"
+        )
+    if any(scale.first_version for scale in report.scales):
+        advice.append(
+            "shards in the form of the format's first version (N.index and N.data) are read, but "
+            "not verified by this version"
+        )
+    if not report.finished:
+        advice.append("this run did not end: go on with it with --resume")
+    if any(scale.count("unknown") for scale in report.scales) and not report.allow_absent:
+        advice.append(
+            "whether the source has the shards that are absent is unknown; to settle it, save the "
+            "output of `gsutil ls -L` for the directory of the scale and give it to `shardreader "
+            "adopt PATH --listing FILE` (or to this command with --listing), or say that the copy "
+            "is complete (`shardreader adopt PATH --assume-complete`), or that it need not be "
+            "(--allow-absent)"
+        )
+    files = sorted(
+        {
+            finding.file
+            for group in report.groups
+            for finding in group.findings
+            if _is_mended_by_copy(finding, report.allow_absent)
+        }
+    )
+    source = report.known.source if report.known else None
+    commands: tuple[str, ...] = ()
+    if source is not None and source.startswith("gs://"):
+        commands = tuple(_copy(source, report.path, file) for file in files)
+    return Repair(tuple(files), commands, tuple(advice))
+
+
+def _is_mended_by_copy(finding: Finding, allow_absent: bool) -> bool:
+    if finding.shard_number is None or finding.kind in _NOT_MENDED_BY_COPY:
+        return False
+    if finding.severity is Severity.MISSING:
+        return not allow_absent
+    return finding.severity is Severity.DAMAGE and finding.expected != NOT_AT_SOURCE
+
+
+def _copy(source: str, directory: str, file: str) -> str:
+    target = os.path.normpath(os.path.join(directory, *file.split("/")))
+    return f"gsutil cp {shlex.quote(source.rstrip('/') + '/' + file)} {shlex.quote(target)}"

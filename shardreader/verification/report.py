@@ -1,0 +1,303 @@
+"""What a verification found: plain values, and the JSON document made of them. Floor 5.
+
+The document is described by ``report_schema.json`` in the package.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from shardreader.findings import Finding, FindingKind, Severity, ShardTotals
+from shardreader.grid import Box
+from shardreader.info import ScaleInfo
+from shardreader.output_file import replacing
+from shardreader.verification.repair import repair_advice
+from shardreader.verification.shard_ranges import ShardRanges
+
+__all__ = [
+    "REPORT_TYPE",
+    "SHARD_STATES",
+    "FindingGroup",
+    "Report",
+    "ScaleReport",
+    "SourceKnown",
+    "check_report_path",
+    "render_json",
+]
+
+REPORT_TYPE = "shardreader_verify_report_v1"
+_SEVERITIES = (Severity.DAMAGE, Severity.MISSING, Severity.NOTE)
+# The states of a shard, in the order in which they are told.
+SHARD_STATES = (
+    "whole",
+    "damaged",
+    "not_checked",
+    "not_downloaded",
+    "unknown",
+    "source_has_none",
+)
+
+
+@dataclass(frozen=True)
+class SourceKnown:
+    """Who says what the source has.
+
+    Parameters
+    ----------
+    basis : {"listing", "requests", "user"}
+    source : str or None
+    created : str
+    """
+
+    basis: str
+    source: str | None
+    created: str
+
+
+@dataclass(frozen=True)
+class ScaleReport:
+    """One scale.
+
+    Parameters
+    ----------
+    scale : ScaleInfo
+        As in the info.
+    possible : int
+        How many shards can hold a chunk, by the geometry.
+    shards : mapping of str to ShardRanges
+        Which of the selected shards are "whole", "damaged", "not_checked" (the run ended before,
+        or the form is not supported),
+        "not_downloaded", "unknown" (absent, and nothing says whether the source has them), and
+        "source_has_none". Not even counted are unknown ones of more than a million.
+    totals : ShardTotals
+    untrusted : tuple of Box
+        Voxels that cannot be trusted.
+    findings_left_out : int
+        Findings that are counted and not listed: a shard lists the first 50 of each kind.
+    first_version : int
+        Shards that are not checked because they are pairs of files in an old form.
+    not_supported : str or None
+        Why this scale was not checked at all.
+    """
+
+    scale: ScaleInfo
+    possible: int
+    shards: Mapping[str, ShardRanges]
+    totals: ShardTotals
+    untrusted: tuple[Box, ...]
+    findings_left_out: int
+    first_version: int
+    not_supported: str | None
+
+    @property
+    def key(self) -> str:
+        """That of the scale."""
+        return self.scale.key
+
+    def count(self, state: str) -> int:
+        """How many shards are in a state."""
+        return len(self.shards.get(state, ShardRanges()))
+
+    def names(self, state: str) -> str:
+        """The shards of a state, as ``--shards`` takes them."""
+        sharding = self.scale.sharding
+        if sharding is None:
+            return ""
+        return self.shards.get(state, ShardRanges()).text(
+            lambda number: sharding.file_name(number).removesuffix(".shard")
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The members as JSON types."""
+        return {
+            "index": self.scale.index,
+            "key": self.key,
+            "size": list(self.scale.size),
+            "voxel_offset": list(self.scale.voxel_offset),
+            "resolution_nm": list(self.scale.resolution),
+            "encoding": self.scale.encoding,
+            "possible_shards": self.possible,
+            "shards": {
+                state: {"count": self.count(state), "shards": self.names(state)}
+                for state in SHARD_STATES
+            },
+            "totals": asdict(self.totals),
+            "untrusted_boxes": [[list(box.lower), list(box.upper)] for box in self.untrusted],
+            "findings_left_out": self.findings_left_out,
+            "not_supported": self.not_supported,
+        }
+
+
+@dataclass(frozen=True)
+class FindingGroup:
+    """All findings of one kind; `count` may be larger than what is listed."""
+
+    kind: FindingKind
+    count: int
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of `verify`.
+
+    Parameters
+    ----------
+    path : str
+        Directory of the volume.
+    level : {"quick", "full", "deep"}
+    version, created : str
+        Of shardreader; when the run began, UTC.
+    finished : bool
+        False if the run was interrupted or a drive went away.
+    allow_absent : bool
+    known : SourceKnown or None
+        None without a manifest.
+    scales : tuple of ScaleReport
+    groups : tuple of FindingGroup
+        Damage first, then what is missing, then notes.
+    seconds : float
+    resumed_shards, resumed_bytes : int
+        Taken from the state of an earlier run.
+    cross_check : float
+        Share of the chunks that were also decoded by another implementation.
+    whole_scales : bool
+        Whether all shards of the scales were selected.
+
+    Examples
+    --------
+    >>> import shardreader
+    >>> report = shardreader.verify("fixtures/fafb-mini", level="quick", allow_absent=True)
+    >>> report.ok, report.totals.shards
+    (True, 9)
+    """
+
+    path: str
+    level: str
+    version: str
+    created: str
+    finished: bool
+    allow_absent: bool
+    known: SourceKnown | None
+    scales: tuple[ScaleReport, ...]
+    groups: tuple[FindingGroup, ...]
+    seconds: float
+    resumed_shards: int
+    resumed_bytes: int
+    cross_check: float
+    whole_scales: bool
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything was checked, and nothing is damaged, missing or unknown.
+
+        With `allow_absent` shards may be missing or unknown, but not all of them.
+        """
+        settled = all(
+            scale.not_supported is None and not scale.count("not_checked") for scale in self.scales
+        )
+        missing = 0 if self.allow_absent else self.count(Severity.MISSING)
+        found = self.totals.shards or not self.count(Severity.MISSING)
+        clean = self.count(Severity.DAMAGE) == missing == 0
+        return self.finished and settled and clean and bool(found)
+
+    @property
+    def exit_status(self) -> int:
+        """0 if `ok`, else 1."""
+        return 0 if self.ok else 1
+
+    @cached_property
+    def totals(self) -> ShardTotals:
+        """Sums over the scales."""
+        return sum((scale.totals for scale in self.scales), ShardTotals())
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """All findings that are listed."""
+        return tuple(finding for group in self.groups for finding in group.findings)
+
+    @property
+    def bytes_per_second(self) -> float:
+        """File bytes of the shards that this run checked, over its seconds."""
+        return max(0, self.totals.file_bytes - self.resumed_bytes) / max(self.seconds, 1e-9)
+
+    def count(self, severity: Severity) -> int:
+        """How many findings of a severity there are, those that are not listed included."""
+        return sum(group.count for group in self.groups if group.kind.severity is severity)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON types, by ``report_schema.json``."""
+        return {
+            "@type": REPORT_TYPE,
+            "path": self.path,
+            "level": self.level,
+            "shardreader_version": self.version,
+            "created": self.created,
+            "ok": self.ok,
+            "finished": self.finished,
+            "exit_status": self.exit_status,
+            "allow_absent": self.allow_absent,
+            "cross_check": self.cross_check,
+            "all_shards_selected": self.whole_scales,
+            "manifest": None if self.known is None else asdict(self.known),
+            "seconds": round(self.seconds, 3),
+            "megabytes_per_second": round(self.bytes_per_second / 1e6, 1),
+            "resumed_shards": self.resumed_shards,
+            "totals": asdict(self.totals),
+            "counts": {severity.value: self.count(severity) for severity in _SEVERITIES},
+            "scales": [scale.to_json() for scale in self.scales],
+            "findings": [
+                {
+                    "kind": group.kind.value,
+                    "severity": group.kind.severity.value,
+                    "text": group.kind.text,
+                    "count": group.count,
+                    "listed": [finding.to_json() for finding in group.findings],
+                }
+                for group in self.groups
+            ],
+            "what_to_do": repair_advice(self).to_json(),
+        }
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write the report as JSON, Markdown or HTML, by the ending of `path`.
+
+        Raises
+        ------
+        ValueError
+            Another ending.
+        OSError
+            The file cannot be written.
+        """
+        text = _renderer(os.fspath(path))(self)
+        with replacing(path) as file:
+            file.write(text.encode("utf-8"))
+
+
+def check_report_path(path: str) -> None:
+    """Refuse a path that cannot be written, before hours of work."""
+    _renderer(path)
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        raise ValueError(f"{path}: there is no directory {folder}")
+
+
+def _renderer(path: str) -> Any:
+    from shardreader.verification.render_html import render_html
+    from shardreader.verification.render_markdown import render_markdown
+
+    renderers = {".json": render_json, ".md": render_markdown, ".html": render_html}
+    ending = os.path.splitext(path)[1].lower()
+    if ending not in renderers:
+        raise ValueError(f"{path} must end in one of {', '.join(renderers)}")
+    return renderers[ending]
+
+
+def render_json(report: Report) -> str:
+    """The report as one JSON document."""
+    return json.dumps(report.to_json(), indent=1) + "\n"

@@ -1,0 +1,329 @@
+"""Runs the checks of all planned shards and gathers their results. Floor 5."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from shardreader.block_faces import implausible_axes
+from shardreader.errors import InfoError, ReadError
+from shardreader.findings import FileStamp, Finding, FindingKind
+from shardreader.grid import Box
+from shardreader.info import ScaleInfo, VolumeInfo
+from shardreader.listed_source import now
+from shardreader.manifest import Manifest
+from shardreader.open_files import check_supported
+from shardreader.runner import Runner
+from shardreader.shard_check import ShardJob, check_shard
+from shardreader.verification.gathering import FindingsByKind, ScaleResults
+from shardreader.verification.plan import (
+    PlannedShard,
+    ScalePlan,
+    Selection,
+    check_key,
+    plan_scale,
+)
+from shardreader.verification.repair import NOT_AT_SOURCE
+from shardreader.verification.report import Report, SourceKnown
+from shardreader.verification.shard_summary import ShardSummary, summarize
+from shardreader.verification.state import State
+from shardreader.version import __version__
+
+__all__ = ["Progress", "Question", "Verification"]
+
+
+class Progress(NamedTuple):
+    """How far a verification is.
+
+    Attributes
+    ----------
+    bytes_done, bytes_total : int
+        Of the shard files.
+    shards_done, shards_total : int
+    findings : int
+        So far, notes not counted.
+    seconds : float
+        Since the start.
+    """
+
+    bytes_done: int
+    bytes_total: int
+    shards_done: int
+    shards_total: int
+    findings: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is to be verified, and how.
+
+    Parameters
+    ----------
+    directory : str
+    volume : VolumeInfo
+    scales : tuple of ScaleInfo
+    selections : tuple of Selection
+        One for each scale.
+    level : {"quick", "full", "deep"}
+    manifest : Manifest or None
+    allow_absent : bool
+    cross_check : float
+        Share of the chunks.
+    """
+
+    directory: str
+    volume: VolumeInfo
+    scales: tuple[ScaleInfo, ...]
+    selections: tuple[Selection, ...]
+    level: str
+    manifest: Manifest | None
+    allow_absent: bool
+    cross_check: float
+
+
+class _Task(NamedTuple):
+    """One shard to check; `digest` tells the question asked of it from any other."""
+
+    scale_at: int
+    job: ShardJob
+    at_source: bool
+    box: Box
+    stamp: FileStamp
+    digest: str
+
+
+class Verification:
+    """One run; `report` can be asked for at any time, also after an interrupt.
+
+    Parameters
+    ----------
+    question : Question
+    runner : Runner
+    state : State or None
+        Results of an earlier run, and where those of this one go.
+    progress : callable, optional
+        Called with a `Progress` after each shard.
+
+    Raises
+    ------
+    InfoError
+        No scale is of a form that this version reads.
+    ReadError
+        The copy cannot be listed.
+    """
+
+    def __init__(
+        self,
+        question: Question,
+        runner: Runner,
+        state: State | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self._question = question
+        self._runner = runner
+        self._state = state
+        self._progress = progress
+        self._created = now()
+        self._start = time.monotonic()
+        self._finished = False
+        self._resumed_shards = self._resumed_bytes = 0
+        self._done_shards = self._done_bytes = 0
+        self._findings = FindingsByKind()
+        self._results = [self._planned(i) for i in range(len(question.scales))]
+        if all(results.plan is None for results in self._results):
+            raise InfoError(str(self._results[0].not_supported))
+        for finding in check_key(question.scales):
+            self._findings.add(finding)
+        self._tasks = list(self._all_tasks())
+        self._total_bytes = sum(task.stamp.size for task in self._tasks)
+
+    def run(self) -> None:
+        """Check all shards that the state has no result of.
+
+        Raises
+        ------
+        ReadError
+            The copy itself is gone, or the state cannot be written.
+        """
+        waiting = []
+        for task in self._tasks:
+            earlier = self._earlier(task)
+            if earlier is None:
+                waiting.append(task)
+                continue
+            self._resumed_shards += 1
+            self._resumed_bytes += task.stamp.size
+            self._take(task, earlier)
+        self._show()
+        for task, summary in self._runner.map(_check, waiting):
+            self._take(task, summary)
+            if self._state is not None:
+                self._state.add(task.digest, summary)
+            self._show()
+            if FindingKind.UNREADABLE.value in summary.counts:
+                self._confirm_copy()
+        self._judge_block_sizes()
+        self._finished = True
+
+    def report(self) -> Report:
+        """What is known so far."""
+        question, manifest = self._question, self._question.manifest
+        known = None
+        if manifest is not None:
+            known = SourceKnown(manifest.basis, manifest.source, manifest.created)
+        return Report(
+            path=question.directory,
+            level=question.level,
+            version=__version__,
+            created=self._created,
+            finished=self._finished,
+            allow_absent=question.allow_absent,
+            known=known,
+            scales=tuple(results.report() for results in self._results),
+            groups=self._findings.groups(),
+            seconds=time.monotonic() - self._start,
+            resumed_shards=self._resumed_shards,
+            resumed_bytes=self._resumed_bytes,
+            cross_check=question.cross_check,
+            whole_scales=all(selection.is_whole for selection in question.selections),
+        )
+
+    def _planned(self, at: int) -> ScaleResults:
+        question = self._question
+        scale = question.scales[at]
+        where = os.path.join(question.directory, "info")
+        try:
+            check_supported(question.volume, scale, where)
+        except InfoError as error:
+            return ScaleResults(scale, None, str(error))
+        if scale.sharding is None:
+            return ScaleResults(
+                scale, None, f"{where}: scale {scale.key} is not sharded, and verify checks shards"
+            )
+        plan = plan_scale(
+            question.directory,
+            scale,
+            scale.sharding,
+            question.manifest,
+            question.selections[at],
+        )
+        unknown = len(plan.absent.unknown) + plan.absent.uncounted
+        for finding in plan.findings:
+            stands_for = unknown if finding.kind is FindingKind.ABSENT_UNKNOWN else 1
+            self._findings.add(finding, stands_for)
+        return ScaleResults(scale, plan)
+
+    def _all_tasks(self) -> Iterator[_Task]:
+        for at, results in enumerate(self._results):
+            if results.plan is None:
+                continue
+            for shard in results.plan.planned:
+                yield self._task(at, results.plan, shard)
+
+    def _task(self, at: int, plan: ScalePlan, shard: PlannedShard) -> _Task:
+        question = self._question
+        job = ShardJob(
+            directory=question.directory,
+            scale=plan.scale,
+            num_channels=question.volume.num_channels,
+            data_type=question.volume.data_type,
+            shard_number=shard.number,
+            level=question.level,
+            cross_check=question.cross_check,
+            box=question.selections[at].cells,
+            record=shard.record,
+        )
+        return _Task(
+            at,
+            job,
+            shard.at_source,
+            plan.lattice.voxel_box(shard.number),
+            FileStamp(shard.size, shard.mtime_ns),
+            self._digest(job, shard.at_source),
+        )
+
+    def _digest(self, job: ShardJob, at_source: bool) -> str:
+        # The file may lie beside the volume, which can be mounted elsewhere next time; or it does
+        # not, and may have been made for another volume.
+        beside = self._state is not None and self._state.lies_in(job.directory)
+        question = replace(job, directory="") if beside else job
+        parts = (__version__, at_source, question)
+        return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()
+
+    def _earlier(self, task: _Task) -> ShardSummary | None:
+        """The result of an earlier run.
+
+        One that found damage is not trusted: the file may have been copied again with its time.
+        """
+        if self._state is None:
+            return None
+        summary = self._state.find(task.job.file, task.digest, task.stamp)
+        return None if summary is None or summary.damaged else summary
+
+    def _take(self, task: _Task, summary: ShardSummary) -> None:
+        self._results[task.scale_at].add(summary)
+        self._findings.add_shard(summary)
+        self._done_shards += 1
+        self._done_bytes += task.stamp.size
+
+    def _show(self) -> None:
+        if self._progress is not None:
+            self._progress(
+                Progress(
+                    self._done_bytes,
+                    self._total_bytes,
+                    self._done_shards,
+                    len(self._tasks),
+                    self._findings.wrong,
+                    time.monotonic() - self._start,
+                )
+            )
+
+    def _confirm_copy(self) -> None:
+        """Tell a drive that went away from a file that cannot be read."""
+        info = os.path.join(self._question.directory, "info")
+        if not os.path.isfile(info):
+            raise ReadError(
+                f"{info}: cannot be read any more, so the drive may have gone away; this says "
+                "nothing about the data: go on with --resume when it is back"
+            )
+
+    def _judge_block_sizes(self) -> None:
+        for results in self._results:
+            axes = implausible_axes(results.faces)
+            if not axes:
+                continue
+            results.distrust_all()
+            scale = results.scale
+            rates = ", ".join(f"{found.ratio:.1f} along {'xyz'[found.axis]}" for found in axes)
+            self._findings.add(
+                Finding(
+                    FindingKind.BLOCK_SIZE_IMPLAUSIBLE,
+                    "info",
+                    voxel_box=scale.grid.bounds,
+                    expected="neighbouring labels that differ about as often across block faces "
+                    f"as inside blocks, in scale {scale.key}",
+                    found=f"a rate across faces over the rate inside of {rates}, with blocks of "
+                    f"{scale.block_size}",
+                )
+            )
+
+
+def _check(task: _Task) -> tuple[_Task, ShardSummary]:
+    result = check_shard(task.job)
+    if not task.at_source:
+        unexpected = Finding(
+            FindingKind.SIZE_MISMATCH,
+            result.file,
+            result.shard_number,
+            voxel_box=task.box,
+            expected=NOT_AT_SOURCE,
+            found=f"{task.stamp.size} bytes",
+        )
+        result = replace(result, findings=(unexpected, *result.findings))
+    return task, summarize(result, task.box)

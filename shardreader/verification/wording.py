@@ -1,0 +1,156 @@
+"""The sentences that the renderings of a report share. Floor 5."""
+
+from __future__ import annotations
+
+from shardreader.errors import Location
+from shardreader.findings import Finding, Severity
+from shardreader.grid import Box
+from shardreader.verification.report import Report, ScaleReport
+
+__all__ = [
+    "STATE_TEXTS",
+    "box_text",
+    "counted",
+    "finding_text",
+    "known_text",
+    "scale_states",
+    "totals_lines",
+    "verdict",
+]
+
+STATE_TEXTS = {
+    "whole": "whole",
+    "damaged": "damaged",
+    "not_checked": "not checked",
+    "not_downloaded": "not downloaded, though the source has them",
+    "unknown": "absent, and it is unknown whether the source has them",
+    "source_has_none": "absent, and the source has none either",
+}
+_BASES = {
+    "listing": "a listing of it",
+    "requests": "requests for its files",
+    "user": "the user's word",
+}
+
+
+def counted(count: int, noun: str) -> str:
+    """A number and its noun.
+
+    Examples
+    --------
+    >>> counted(1, "shard"), counted(3689, "shard")
+    ('1 shard', '3,689 shards')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def verdict(report: Report) -> str:
+    """The answer in one line."""
+    damage, missing = report.count(Severity.DAMAGE), report.count(Severity.MISSING)
+    unread = sum(scale.not_supported is not None for scale in report.scales)
+    if not report.finished:
+        parts = ["NOT FINISHED: what follows is what was found so far"]
+    elif report.ok:
+        if missing:
+            absent = counted(missing, "shard")
+            return f"WHOLE as far as it is here: nothing is damaged; {absent} absent"
+        return "WHOLE: nothing is damaged, missing or unknown"
+    elif damage:
+        parts = ["DAMAGED"]
+    elif report.totals.shards == 0 and missing:
+        parts = ["EMPTY: no shard is here"]
+    else:
+        parts = ["NOT WHOLE"]
+    if damage:
+        shards = sum(scale.count("damaged") for scale in report.scales)
+        parts.append(f"{counted(damage, 'finding')} of damage, in {counted(shards, 'shard')}")
+    if missing and not report.allow_absent:
+        parts.append(f"{counted(missing, 'shard')} missing or unknown")
+    unchecked = sum(scale.count("not_checked") for scale in report.scales)
+    if unchecked:
+        parts.append(f"{counted(unchecked, 'shard')} not checked")
+    if unread:
+        parts.append(f"{counted(unread, 'scale')} not checked")
+    return "; ".join(parts)
+
+
+def known_text(report: Report) -> str:
+    """Who says what the source has."""
+    known = report.known
+    if known is None:
+        return "none, so it is not known what the source has"
+    source = known.source or "a source that is not named"
+    return f"of {source}, by {_BASES[known.basis]}, {known.created}"
+
+
+def totals_lines(report: Report) -> list[tuple[str, str]]:
+    """Names and values of what was looked at."""
+    totals = report.totals
+    resumed = f", {report.resumed_shards:,} of them before" if report.resumed_shards else ""
+    lines = [
+        ("shards", f"{totals.shards:,} checked{resumed}, {_bytes(totals.file_bytes)}"),
+        ("chunks", f"{totals.chunks:,}, {_bytes(totals.stored_bytes)} stored"),
+    ]
+    if report.level != "quick":
+        inflated = f"{totals.inflated_chunks:,} chunks to {_bytes(totals.inflated_bytes)}"
+        lines.append(("inflated", inflated))
+    if totals.unverifiable_chunks:
+        lines.append(
+            ("UNVERIFIABLE", f"{totals.unverifiable_chunks:,} chunks are stored without a checksum")
+        )
+    if totals.checksummed_files or totals.unchecksummed_files:
+        text = f"{totals.checksummed_files:,} files compared with the manifest"
+        if totals.unchecksummed_files:
+            text += (
+                f"; {totals.unchecksummed_files:,} not, because google-crc32c is not installed "
+                "(pip install google-crc32c)"
+            )
+        lines.append(("checksums", text))
+    if report.cross_check:
+        lines.append(("cross-check", f"{totals.cross_checked_chunks:,} chunks agree"))
+    speed = report.bytes_per_second / 1e6
+    lines.append(("time", f"{report.seconds:.1f} s, {speed:,.{0 if speed >= 10 else 1}f} MB/s"))
+    return lines
+
+
+def _bytes(count: int) -> str:
+    size = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.2f} TB"
+
+
+def box_text(box: Box) -> str:
+    """A box as the command line takes it."""
+    return ",".join(map(str, (*box.lower, *box.upper)))
+
+
+def finding_text(finding: Finding) -> str:
+    """A finding in one line: where, expected, found."""
+    where = Location(
+        finding.file,
+        finding.shard_number,
+        finding.minishard_number,
+        finding.chunk_id,
+        finding.cell,
+        finding.byte_range,
+    )
+    parts = [
+        part for part in (_expected(finding), finding.found and f"found {finding.found}") if part
+    ]
+    return f"{where}: {', '.join(parts)}" if parts else str(where)
+
+
+def _expected(finding: Finding) -> str:
+    return f"expected {finding.expected}" if finding.expected else ""
+
+
+def scale_states(scale: ScaleReport) -> list[tuple[str, int, str]]:
+    """State, number and names of the shards that there are, most telling first."""
+    return [
+        (state, scale.count(state), scale.names(state))
+        for state in STATE_TEXTS
+        if scale.count(state)
+    ]
