@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         ShardError,
         ShardReaderError,
     )
+    from shardreader.fetching import FetchReport, fetch
     from shardreader.grid import Box
     from shardreader.shards import Shards, open_shards
     from shardreader.verification import Report, verify
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Box",
     "ChunkError",
+    "FetchReport",
     "InfoError",
     "InvalidPointError",
     "NotDownloadedError",
@@ -46,6 +48,7 @@ __all__ = [
     "Shards",
     "Volume",
     "adopt",
+    "fetch",
     "open_shards",
     "open_volume",
     "verify",
@@ -54,9 +57,11 @@ __all__ = [
 # Loaded when first asked for, so that `python -m shardreader --help` answers at once.
 _HOMES = {
     "Box": "grid",
+    "FetchReport": "fetching",
     "Report": "verification",
     "Volume": "volume",
     "adopt": "adoption",
+    "fetch": "fetching",
     "Shards": "shards",
     "open_shards": "shards",
     "open_volume": "volume",

@@ -1,0 +1,43 @@
+"""The calls of the operating system that a file in the making needs. Floor 5."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+__all__ = ["is_occupied", "open_part", "sync_directory", "write_all"]
+
+_OPEN = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+def open_part(path: str) -> int:
+    """Open a file for reading and writing, with whatever is in it."""
+    return os.open(path, _OPEN, 0o666)
+
+
+def is_occupied(path: str) -> bool:
+    """Whether something that is no regular file has this name."""
+    try:
+        return not stat.S_ISREG(os.stat(path).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def write_all(file: int, data: bytes) -> None:
+    """Write all of the bytes at the present position."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
+
+
+def sync_directory(path: str) -> None:
+    """Make a rename last; where directories cannot be opened, it lasts by itself."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        return
+    finally:
+        os.close(descriptor)

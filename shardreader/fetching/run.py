@@ -1,0 +1,263 @@
+"""One fetch: threads that download, and one that keeps the state and the manifest. Floor 5."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from shardreader.errors import ReadError
+from shardreader.fetching.manifest_writer import ManifestWriter
+from shardreader.fetching.plan import ScalePlan, ShardTask, record_of_listed, whole_record
+from shardreader.fetching.report import FetchProgress, ShardProblem
+from shardreader.fetching.retrying import Patience, StoppedError, Throttle
+from shardreader.fetching.shard_download import Desk, Outcome, RowNews, ShardDownload
+from shardreader.fetching.source_listing import SourceReader
+from shardreader.fetching.state import FetchState, ShardRow
+from shardreader.info import ScaleInfo
+from shardreader.manifest import FileRecord
+
+__all__ = ["FetchRun", "Tally"]
+
+_TICK_SECONDS = 0.2
+_FLUSH_SECONDS = 1.0
+_PUBLISH_SECONDS = 10.0
+# After Ctrl-C, a thread that waits for the network is not waited for.
+_STOP_SECONDS = 1.0
+# So many shards in a row without an answer: the network is down, or the source is.
+_MOST_UNREACHABLE = 4
+
+
+class _Done:
+    """One shard is done with, or a thread is (task None)."""
+
+    def __init__(
+        self,
+        task: ShardTask | None,
+        outcome: Outcome | None = None,
+        error: BaseException | None = None,
+    ) -> None:
+        self.task = task
+        self.outcome = outcome
+        self.error = error
+
+
+@dataclass
+class Tally:
+    """What a run has done so far."""
+
+    fetched: int = 0
+    kept: int = 0
+    none: int = 0
+    shards_done: int = 0
+    bytes_here: int = 0
+    bytes_fetched: int = 0
+
+
+class FetchRun:
+    """Works off the tasks of a plan; what it knows is on the disk at any moment.
+
+    Parameters
+    ----------
+    reader : SourceReader
+    scale : ScaleInfo
+    directory, folder : str
+        Of the copy, and of the scale in it.
+    plan : ScalePlan
+    state : FetchState
+    manifest : ManifestWriter
+    patience : Patience
+    throttle : Throttle
+    progress : callable, optional
+        Called with a `FetchProgress` some times a second.
+    """
+
+    def __init__(
+        self,
+        reader: SourceReader,
+        scale: ScaleInfo,
+        directory: str,
+        folder: str,
+        plan: ScalePlan,
+        state: FetchState,
+        manifest: ManifestWriter,
+        patience: Patience,
+        throttle: Throttle,
+        progress: Callable[[FetchProgress], None] | None,
+    ) -> None:
+        self._scale = scale
+        self._plan = plan
+        self._state = state
+        self._manifest = manifest
+        self._patience = patience
+        self._progress = progress
+        self._events: queue.SimpleQueue[RowNews | _Done] = queue.SimpleQueue()
+        self._desk = Desk(
+            reader, scale, folder, directory, patience, throttle, self._events.put, self._count
+        )
+        self._lock = threading.Lock()
+        self._started = time.monotonic()
+        self._published = time.monotonic()
+        self._unreachable = 0
+        self.was_unreachable = False
+        self._absent: list[str] = []  # not in the state yet: thousands, and each would be a sync
+        self._flushed = time.monotonic()
+        self.records = dict(plan.records)
+        self.tally = Tally()
+        self.failed: list[ShardProblem] = []
+        self.restarted: list[ShardProblem] = []
+
+    def run(self, jobs: int) -> None:
+        """Fetch all shards of the plan, `jobs` at a time.
+
+        Raises
+        ------
+        ReadError
+            The source does not answer any more, or the state cannot be kept.
+        OSError
+            The drive refuses.
+        KeyboardInterrupt
+            What was fetched until then is kept.
+        """
+        waiting = deque(self._plan.tasks)
+        threads = [
+            threading.Thread(target=self._work_off, args=(waiting,), daemon=True)
+            for _ in range(min(jobs, len(waiting)))
+        ]
+        self._publish()
+        try:
+            for thread in threads:
+                thread.start()
+            self._handle(len(threads))
+        finally:
+            self._patience.stop.set()
+            self._wind_up(threads)
+        self._publish()
+
+    def _work_off(self, waiting: deque[ShardTask]) -> None:
+        try:
+            while not self._patience.stop.is_set():
+                try:
+                    task = waiting.popleft()
+                except IndexError:
+                    break
+                self._events.put(_Done(task, ShardDownload(self._desk, task).run()))
+        except StoppedError:
+            pass
+        except BaseException as error:  # noqa: BLE001 (raised by the thread that waits)
+            self._events.put(_Done(None, error=error))
+            return
+        self._events.put(_Done(None))
+
+    def _handle(self, running: int) -> None:
+        """Take what the threads say until all have ended."""
+        while running:
+            try:
+                event = self._events.get(timeout=_TICK_SECONDS)
+            except queue.Empty:
+                self._show()
+                continue
+            if isinstance(event, RowNews):
+                self._keep(event)
+            elif event.error is not None:
+                raise event.error
+            elif event.task is None or event.outcome is None:
+                running -= 1
+            else:
+                self._take(event.task, event.outcome)
+            self._show()
+            if time.monotonic() - self._flushed > _FLUSH_SECONDS:
+                self._flush()
+            if time.monotonic() - self._published > _PUBLISH_SECONDS:
+                self._publish()
+
+    def _wind_up(self, threads: Sequence[threading.Thread]) -> None:
+        """Keep what the threads still have to say, but do not wait for those that hang."""
+        end = time.monotonic() + _STOP_SECONDS
+        try:
+            while any(thread.is_alive() for thread in threads) and time.monotonic() < end:
+                self._drain(0.05)
+            self._drain(0.0)
+            self._publish()
+        except (ReadError, OSError):
+            # A full disk: what is there can be gone on with all the same, and the reason for
+            # which the run ends is already on its way up.
+            return
+
+    def _drain(self, seconds: float) -> None:
+        try:
+            while True:
+                event = self._events.get(timeout=seconds) if seconds else self._events.get_nowait()
+                if isinstance(event, RowNews):
+                    self._keep(event)
+                elif event.task is not None and event.outcome is not None:
+                    self._note(event.task, event.outcome)
+        except queue.Empty:
+            return
+
+    def _keep(self, news: RowNews) -> None:
+        self._state.put_all(self._scale.key, {news.name: news.row})
+        news.kept.set()
+
+    def _take(self, task: ShardTask, outcome: Outcome) -> None:
+        self._note(task, outcome)
+        self._unreachable = self._unreachable + 1 if outcome.unreachable else 0
+        self.was_unreachable |= outcome.unreachable
+        if self._unreachable >= _MOST_UNREACHABLE:
+            raise ReadError(
+                f"{task.name}: {outcome.reason}; check the network, then run the same command "
+                "again: it goes on from where it was"
+            )
+
+    def _note(self, task: ShardTask, outcome: Outcome) -> None:
+        tally = self.tally
+        tally.shards_done += 1
+        self.restarted += [ShardProblem(task.name, reason) for reason in outcome.restarts]
+        if outcome.kind == "none":
+            tally.none += 1
+            self._absent.append(task.name)
+            self.records[task.name] = FileRecord("none")
+        elif outcome.kind == "failed":
+            self.failed.append(ShardProblem(task.name, outcome.reason))
+            if task.listed is not None:
+                self.records[task.name] = record_of_listed(task.listed)
+        else:
+            tally.fetched += outcome.kind == "fetched"
+            tally.kept += outcome.kind == "kept"
+            row = outcome.row
+            self.records[task.name] = whole_record(row, row.listed if row else None)
+
+    def _count(self, here: int, came: int) -> None:
+        with self._lock:
+            self.tally.bytes_here += here
+            self.tally.bytes_fetched += came
+
+    def _flush(self) -> None:
+        if self._absent:
+            self._state.put_all(self._scale.key, dict.fromkeys(self._absent, ShardRow("none")))
+            self._absent.clear()
+        self._flushed = time.monotonic()
+
+    def _publish(self) -> None:
+        self._flush()
+        self._manifest.write(self.records)
+        self._published = time.monotonic()
+
+    def _show(self) -> None:
+        if self._progress is None:
+            return
+        plan = self._plan
+        total = sum(task.bytes_to_come for task in plan.tasks) if plan.is_listed else None
+        self._progress(
+            FetchProgress(
+                self.tally.bytes_here,
+                total,
+                self.tally.shards_done,
+                len(plan.tasks),
+                self._patience.retries,
+                time.monotonic() - self._started,
+            )
+        )

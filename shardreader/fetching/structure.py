@@ -1,0 +1,68 @@
+"""Whether the indices of a shard file make sense, as ``verify --level quick`` sees it. Floor 5."""
+
+from __future__ import annotations
+
+from shardreader.findings import FindingKind, Severity
+from shardreader.info import ScaleInfo
+from shardreader.shard_file import ShardFile
+from shardreader.shard_index_check import check_indices
+from shardreader.store import LocalStore, StaleFileError
+
+__all__ = ["structure_faults"]
+
+
+class _PartStore(LocalStore):
+    """Reads the files of a copy under the names that they have before they are checked."""
+
+    def __init__(self, root: str, suffix: str) -> None:
+        super().__init__(root)
+        self._suffix = suffix
+
+    def path(self, name: str) -> str:
+        return super().path(name) + self._suffix
+
+
+def structure_faults(
+    directory: str, scale: ScaleInfo, number: int, *, suffix: str = ""
+) -> list[str]:
+    """What is damaged in the indices of a shard; nothing where they are sound.
+
+    Parameters
+    ----------
+    directory : str
+        That of ``info``.
+    scale : ScaleInfo
+    number : int
+        Of the shard.
+    suffix : str
+        Behind the name of its file.
+
+    Raises
+    ------
+    ReadError
+        The file cannot be read.
+
+    Examples
+    --------
+    >>> from shardreader.open_files import read_info
+    >>> structure_faults("fixtures/fafb-mini", read_info("fixtures/fafb-mini").scales[0], 0x02fa)
+    []
+    """
+    if scale.sharding is None:
+        raise ValueError(f"scale {scale.key!r} is not sharded")
+    store = _PartStore(directory, suffix)
+    name = f"{scale.key}/{scale.sharding.file_name(number)}"
+    try:
+        identity = store.identity(name)
+        if identity is None:
+            return ["the file is gone"]
+        findings = check_indices(ShardFile(store, scale, scale.sharding, number, identity)).findings
+    except StaleFileError:
+        return ["the file changed while it was checked"]
+    finally:
+        store.close()
+    return [
+        f"{finding.kind}: expected {finding.expected}, found {finding.found}"
+        for finding in findings
+        if finding.severity is Severity.DAMAGE or finding.kind is FindingKind.UNREADABLE
+    ]
