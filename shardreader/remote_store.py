@@ -20,7 +20,8 @@ from shardreader.source_url import SourceUrl, is_loopback
 
 __all__ = ["ChangedError", "ObjectVersion", "RemoteStore", "Reply", "gcs_endpoint"]
 
-_STREAM_BYTES = 1 << 20
+# What of a body that is cut was not yet given on is lost.
+_STREAM_BYTES = 128 << 10
 _PAGE_OBJECTS = 1000
 _CLIENT = {"timeout": "120s", "connect_timeout": "15s", "read_timeout": "60s"}
 _STATUS = re.compile(r"status code: (\d{3})([ A-Za-z]*)")

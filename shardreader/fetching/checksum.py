@@ -1,4 +1,4 @@
-"""CRC32C of bytes while they pass, and its form in listings: the import of google-crc32c. Floor 5."""
+"""CRC32C of bytes while they pass, and its form in listings; imports google-crc32c. Floor 5."""
 
 from __future__ import annotations
 

@@ -213,6 +213,11 @@ class _Fetch:
         listing = next(
             iter(ThreadRunner(1).map(lambda key: self._listing(key, lattice), [target.scale.key]))
         )
+        lost = sorted(target.only - set(listing.files)) if target.only and listing else []
+        if lost:
+            self._notes.append(
+                f"the source has no such shard, so it is not repaired: {', '.join(lost)}"
+            )
         return plan_scale(
             lattice,
             listing,

@@ -7,6 +7,7 @@ fetch that goes on with it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable
@@ -152,7 +153,7 @@ class ShardDownload:
                 return self._outcome("none")
             return self._failed("the source listed it, but does not have it any more")
         except TransientError as error:
-            return self._failed(f"the source does not answer: {error}", unreachable=True)
+            return self._failed(f"the source does not give it: {error}", unreachable=True)
         except (RefusedError, WrongBytesError, ChangedError, DamagedSourceError) as error:
             return self._failed(str(error))
 
@@ -218,11 +219,8 @@ class ShardDownload:
         if self._listed is not None and self._listed.size == 0:
             raise DamagedSourceError("the object at the source has no bytes")
         for _ in range(_MOST_DOWNLOADS):
-            self._file = open_part(self._part)
             try:
                 self._resume()
-                os.ftruncate(self._file, self._position)
-                os.lseek(self._file, self._position, os.SEEK_SET)
                 self._receive()
                 row = self._checked()
             except (WrongBytesError, ChangedError) as error:
@@ -231,15 +229,15 @@ class ShardDownload:
                 self._desk.count(-self._position, 0)
                 continue
             except DamagedSourceError:
-                os.unlink(self._part)
+                self._discard()
                 raise
             finally:
-                os.close(self._file)
+                self._close()
             self._keep(row, wait=True)
             os.replace(self._part, self._final)
             sync_directory(self._desk.folder)
             return row
-        os.unlink(self._part)
+        self._discard()
         raise WrongBytesError(f"{wrong}; downloaded {_MOST_DOWNLOADS} times")
 
     def _resume(self) -> None:
@@ -249,7 +247,10 @@ class ShardDownload:
         self._version = None
         if row is None or row.version is None or row.state == "none" or self._restarts:
             return
-        size = os.fstat(self._file).st_size
+        try:
+            size = os.stat(self._part).st_size
+        except FileNotFoundError:
+            return
         if size < row.synced or size > row.version.size:
             return
         # Bytes that were not synced are there after a kill, but maybe not after a power cut: only
@@ -262,7 +263,23 @@ class ShardDownload:
         if mark and at_mark != row.crc32c:
             return
         self._position, self._crc32c, self._version = end, crc32c, row.version
+        self._open()
         self._desk.count(end, 0)
+
+    def _open(self) -> None:
+        """Open the .part at the present position; what is behind it is dropped."""
+        self._file = open_part(self._part)
+        os.ftruncate(self._file, self._position)
+        os.lseek(self._file, self._position, os.SEEK_SET)
+
+    def _close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _discard(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._part)
 
     def _receive(self) -> None:
         """All bytes from the present position on, a range at a time."""
@@ -325,6 +342,7 @@ class ShardDownload:
                 f"the source lists {listed.size} bytes, but its object has {version.size}"
             )
         self._version = version
+        self._open()
         self._keep(self._row(0))
 
     def _checked(self) -> ShardRow:

@@ -114,12 +114,12 @@ class SourceReader:
                 pages += 1
                 for name, listed in page:
                     base = name[len(prefix) :]
-                    if not name.startswith(prefix) or lattice.number_of_name(base) is None:
-                        if base.endswith(".shard") and "/" not in base:
-                            impossible.append(base)
+                    if not name.startswith(prefix) or "/" in base:
                         continue
-                    url = f"{where}/{base}"
-                    files[base] = replace(listed, url=url)
+                    if lattice.number_of_name(base) is not None:
+                        files[base] = replace(listed, url=f"{where}/{base}")
+                    elif base.endswith(".shard"):
+                        impossible.append(base)
         except (AbsentError, RefusedError):
             return None
         except StoreError as error:
