@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from shardreader.errors import InfoError
-from shardreader.info import ScaleInfo, VolumeInfo
+from shardreader.info import ScaleInfo
 from shardreader.listed_source import manifest_of, now, read_source
 from shardreader.manifest import MANIFEST_NAME, FileRecord, Manifest, ScaleManifest
 from shardreader.open_files import read_info
@@ -117,7 +117,7 @@ def adopt(
     path : str or path-like
         Directory of the volume.
     source : str
-        URL of the volume; not supported by this version.
+        URL or directory of the volume, which is asked what it has; needs the extra ``[fetch]``.
     listing : str or path-like
         Saved output of ``gsutil ls -l``, ``gsutil ls -L`` or ``gcloud storage ls`` with either.
     assume_complete : bool
@@ -161,18 +161,19 @@ def adopt_copy(
     """As `adopt`, but says what is missing, of wrong size and unexpected."""
     if (source is not None) + (listing is not None) + bool(assume_complete) != 1:
         raise TypeError("give one of source, listing and assume_complete")
-    if source is not None:
-        raise InfoError(
-            f"{source}: listing a bucket is not supported by this version: save the output of "
-            "`gsutil ls -L URL/KEY/` to a file, and give that as the listing"
-        )
     directory = directory_of(path)
     volume = read_info(directory)
     scales = [scale for scale in volume.scales if scale.sharding is not None]
     if not scales:
         raise InfoError(f"{directory}: none of its scales is sharded, so there is nothing to adopt")
-    if listing is not None:
-        adoption = _by_listing(directory, volume, scales, os.path.abspath(os.fspath(listing)))
+    if source is not None:
+        from shardreader.fetching.asking import ask_source
+
+        manifest, notes = ask_source(source, volume)
+        adoption = _by_source(directory, scales, manifest, list(notes), "source")
+    elif listing is not None:
+        found = read_source(os.path.abspath(os.fspath(listing)), volume)
+        adoption = _by_source(directory, scales, manifest_of(found), list(found.notes), "listing")
     else:
         adoption = _by_word(directory, scales)
     with replacing(adoption.path) as file:
@@ -180,30 +181,30 @@ def adopt_copy(
     return adoption
 
 
-def _by_listing(
-    directory: str, volume: VolumeInfo, scales: list[ScaleInfo], listing: str
+def _by_source(
+    directory: str, scales: list[ScaleInfo], manifest: Manifest, notes: list[str], word: str
 ) -> Adoption:
-    source = read_source(listing, volume)
-    manifest = manifest_of(source)
-    notes = list(source.notes)
     adopted, manifests = [], {}
     for scale in scales:
         known = manifest.scales.get(scale.key)
         if known is None:
-            notes.append(f"the listing has no file of scale {scale.key}: it is left out")
+            notes.append(f"the {word} has no file of scale {scale.key}: it is left out")
             continue
         state = _compare(directory, scale, known)
         if state.unexpected:
             notes.append(
-                f"the copy has {len(state.unexpected)} shards of {scale.key} that the listing "
-                "lacks, so the listing is not taken to be whole: absent shards that it does not "
+                f"the copy has {len(state.unexpected)} shards of {scale.key} that the {word} "
+                f"lacks, so the {word} is not taken to be whole: absent shards that it does not "
                 "name stay unknown"
             )
-            known = ScaleManifest("unknown", known.files)
+            files = {n: r for n, r in known.files.items() if n not in state.unexpected}
+            known = ScaleManifest("unknown", files)
             state = _compare(directory, scale, known)
         wrong = {*state.missing, *(file.name for file in state.wrong_size)}
         files = {
-            name: record if name in wrong else replace(record, state="whole")
+            name: record
+            if name in wrong or record.state == "none"
+            else replace(record, state="whole")
             for name, record in known.files.items()
         }
         manifests[scale.key] = ScaleManifest(known.unlisted, files)
@@ -223,19 +224,22 @@ def _compare(directory: str, scale: ScaleInfo, known: ScaleManifest) -> AdoptedS
         for name, size in _sizes(directory, scale).items()
         if lattice.number_of_name(name) is not None
     }
+    at_source = {n: record for n, record in known.files.items() if record.state != "none"}
     wrong = tuple(
         WrongSize(name, int(record.size or 0), here[name])
-        for name, record in sorted(known.files.items())
+        for name, record in sorted(at_source.items())
         if name in here and here[name] != record.size
     )
-    missing = tuple(sorted(name for name in known.files if name not in here))
-    unexpected = tuple(sorted(name for name in here if name not in known.files))
-    none = lattice.count - len(known.files) - len(unexpected)
+    missing = tuple(sorted(name for name in at_source if name not in here))
+    unexpected = tuple(sorted(name for name in here if name not in at_source))
+    none = len(known.files) - len(at_source)
+    if known.unlisted == "none":
+        none = lattice.count - len(at_source) - len(unexpected)
     return AdoptedScale(
         key=scale.key,
         possible=lattice.count,
         whole=len(here) - len(wrong) - len(unexpected),
-        source_has_none=none if known.unlisted == "none" else 0,
+        source_has_none=none,
         missing=missing,
         wrong_size=wrong,
         unexpected=unexpected,

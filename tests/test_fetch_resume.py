@@ -251,7 +251,7 @@ def test_repair_fetches_exactly_what_verify_found(
     report = tmp_path / "report.json"
     done = run_here("verify", copy, "--report", report)
     assert done.returncode == 1
-    command = f"shardreader fetch gs://bucket {copy} --repair {report}"
+    command = f"shardreader fetch gs://bucket {copy} --scale {KEY} --repair {report}"
     assert f"  {command}\n" in done.stdout
     server.requests.clear()
     assert run_here(*command.split()[1:]).returncode == 0

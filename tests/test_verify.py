@@ -90,9 +90,13 @@ def test_what_the_source_has_and_the_copy_lacks(writable: Writable) -> None:
     assert [f.file for f in report.findings] == [f"{KEY}/0000.shard", f"{KEY}/02fa.shard"]
     assert report.findings[0].expected == "a file of 77 bytes"
     assert report.scales[0].names("not_downloaded") == "0000,02fa"
-    target = path / KEY / "0000.shard"
-    command = report.to_json()["what_to_do"]["commands"][0]
-    assert command == f"gsutil cp gs://bucket/ffn1/{KEY}/0000.shard {target}"
+    what_to_do = report.to_json()["what_to_do"]
+    assert what_to_do["copy_again"] == [f"{KEY}/0000.shard", f"{KEY}/02fa.shard"]
+    (command,) = what_to_do["commands"]
+    assert command == (
+        f"shardreader fetch gs://bucket/ffn1 {path} --scale {KEY} --repair report.json"
+    )
+    assert "verify again with --report report.json" in what_to_do["advice"][0]
     assert verify(path, manifest=known, allow_absent=True).ok
 
 

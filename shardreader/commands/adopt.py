@@ -21,6 +21,7 @@ Says what is missing, of wrong size and unexpected. Looks at names and sizes; th
 checked by shardreader verify, against the checksums of the listing where it has them.
 Exit status 0: the copy has all files. 1: something is missing, wrong or unknown."""
 EXAMPLES = """\
+  shardreader adopt /ssd/fafb-ffn1 --source gs://BUCKET/VOLUME
   gsutil ls -L gs://BUCKET/VOLUME/8.0x8.0x40.0/ > listing.txt
   shardreader adopt /ssd/fafb-ffn1 --listing listing.txt
   shardreader adopt /ssd/fafb-ffn1 --assume-complete"""
@@ -42,7 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="on your word, which is recorded: the source has what is here and no more",
     )
-    known.add_argument("--source", metavar="URL", help="not supported by this version")
+    known.add_argument(
+        "--source",
+        metavar="URL",
+        help="ask the source what it has: gs://, s3://, https:// or a directory",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -50,14 +55,10 @@ def run(arguments: argparse.Namespace) -> int:
     from shardreader.adoption import adopt_copy
     from shardreader.errors import ShardReaderError
 
-    if arguments.source is not None:
-        raise CommandError(
-            "--source is not supported by this version: save the output of `gsutil ls -L` for the "
-            "directory of the scale to a file, and give it with --listing"
-        )
     try:
         adoption = adopt_copy(
             arguments.volume,
+            source=arguments.source,
             listing=arguments.listing,
             assume_complete=arguments.assume_complete,
         )

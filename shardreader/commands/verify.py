@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from shardreader.commands.common import (
@@ -71,7 +72,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="saved output of gsutil ls -l, gsutil ls -L or gcloud storage ls with either",
     )
-    known.add_argument("--source", metavar="URL", help="not supported by this version")
+    known.add_argument(
+        "--source",
+        metavar="URL",
+        help="ask the source what it has: gs://, s3://, https:// or a directory",
+    )
     parser.add_argument(
         "--cross-check",
         type=_fraction,
@@ -135,11 +140,6 @@ def _question(arguments: argparse.Namespace) -> Question:
     from shardreader.verification.report import check_report_path
     from shardreader.verification.verifying import ask
 
-    if arguments.source is not None:
-        raise CommandError(
-            "--source is not supported by this version: save the output of `gsutil ls -L` for the "
-            "directory of the scale to a file, and give it with --listing"
-        )
     if arguments.box is not None and arguments.units is None:
         raise CommandError("give the unit of the box: --units voxel or --units nm")
     box = None if arguments.box is None else (arguments.box[:3], arguments.box[3:])
@@ -162,13 +162,21 @@ def _question(arguments: argparse.Namespace) -> Question:
 
 
 def _listed(arguments: argparse.Namespace) -> Manifest | None:
-    if arguments.listing is None:
+    if arguments.listing is None and arguments.source is None:
         return None
     from shardreader.listed_source import manifest_of, read_source
     from shardreader.open_files import read_info
     from shardreader.volume_path import directory_of
 
-    source = read_source(arguments.listing, read_info(directory_of(arguments.volume)))
+    volume = read_info(directory_of(arguments.volume))
+    if arguments.source is not None:
+        from shardreader.fetching.asking import ask_source
+
+        manifest, notes = ask_source(arguments.source, volume)
+        for note in notes:
+            say(note)
+        return manifest
+    source = read_source(arguments.listing, volume)
     for note in source.notes:
         say(note)
     return manifest_of(source)
@@ -194,6 +202,8 @@ def _publish(verification: Verification, arguments: argparse.Namespace) -> int:
     from shardreader.verification.report import render_json
 
     report = verification.report()
+    if arguments.report is not None and arguments.report.lower().endswith(".json"):
+        report = replace(report, saved_as=arguments.report)
     sys.stdout.write(render_json(report) if arguments.json else render_text(report))
     sys.stdout.flush()
     if arguments.report is not None:

@@ -1,7 +1,4 @@
-"""What to do about the findings of a report: which files to copy again, and how. Floor 5.
-
-This is the place for the command ``shardreader fetch --repair REPORT.json``, once there is one.
-"""
+"""What to do about the findings of a report: which files to copy again, and how. Floor 5."""
 
 from __future__ import annotations
 
@@ -19,6 +16,7 @@ __all__ = ["NOT_AT_SOURCE", "Repair", "repair_advice"]
 
 NOT_AT_SOURCE = "no such file, because the manifest says that the source has none"
 
+_UNSAVED = "report.json"
 # Copying a file again mends none of these.
 _NOT_MENDED_BY_COPY = (
     FindingKind.UNREADABLE,
@@ -45,7 +43,7 @@ class Repair:
     copy_again : tuple of str
         Files relative to the directory of the volume, sorted.
     commands : tuple of str
-        A command line for each of them; empty where the source is not known.
+        A command line for each scale that has some; empty where the source is not known.
     advice : tuple of str
         Everything else, in sentences.
     """
@@ -96,8 +94,16 @@ def repair_advice(report: Report) -> Repair:
     )
     source = report.known.source if report.known else None
     commands: tuple[str, ...] = ()
-    if source is not None and source.startswith("gs://"):
-        commands = tuple(_copy(source, report.path, file) for file in files)
+    if source is not None:
+        keys = [scale.key for scale in report.scales]
+        mended = [key for key in keys if any(file.startswith(f"{key}/") for file in files)]
+        commands = tuple(_fetch(source, report, key) for key in mended)
+        if commands and report.saved_as is None:
+            advice.insert(
+                0,
+                f"save this report as {_UNSAVED} for `shardreader fetch` (verify again with "
+                f"--report {_UNSAVED})",
+            )
     return Repair(tuple(files), commands, tuple(advice))
 
 
@@ -109,6 +115,7 @@ def _is_mended_by_copy(finding: Finding, allow_absent: bool) -> bool:
     return finding.severity is Severity.DAMAGE and finding.expected != NOT_AT_SOURCE
 
 
-def _copy(source: str, directory: str, file: str) -> str:
-    target = os.path.normpath(os.path.join(directory, *file.split("/")))
-    return f"gsutil cp {shlex.quote(source.rstrip('/') + '/' + file)} {shlex.quote(target)}"
+def _fetch(source: str, report: Report, key: str) -> str:
+    saved = os.path.abspath(report.saved_as) if report.saved_as else _UNSAVED
+    words = ["shardreader", "fetch", source, report.path, "--scale", key, "--repair", saved]
+    return shlex.join(words)

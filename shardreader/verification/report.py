@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -168,6 +168,8 @@ class Report:
         Share of the chunks that were also decoded by another implementation.
     whole_scales : bool
         Whether all shards of the scales were selected.
+    saved_as : str or None
+        The JSON file that the report goes to, from which `fetch` can repair the copy.
 
     Examples
     --------
@@ -191,6 +193,7 @@ class Report:
     resumed_bytes: int
     cross_check: float
     whole_scales: bool
+    saved_as: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -274,7 +277,9 @@ class Report:
         OSError
             The file cannot be written.
         """
-        text = _renderer(os.fspath(path))(self)
+        where = os.fspath(path)
+        report = replace(self, saved_as=where) if where.lower().endswith(".json") else self
+        text = _renderer(where)(report)
         with replacing(path) as file:
             file.write(text.encode("utf-8"))
 
