@@ -57,10 +57,11 @@ def command(*arguments: str) -> str:
         command("--help"),
         command("--version"),
         command("lookup", "--help"),
+        command("fetch", "--help"),
         command("info", str(FAFB_MINI)),
         command("info", str(FAFB_MINI), "--json"),
     ],
-    ids=["import", "open", "help", "version", "help of lookup", "info", "info --json"],
+    ids=["import", "open", "help", "version", "help of lookup", "help of fetch", "info", "info --json"],
 )
 def test_nothing_heavy_is_imported(code: str) -> None:
     assert not modules_after(code) & set(HEAVY)

@@ -1,0 +1,135 @@
+"""`fetch` from servers that other people wrote: moto's S3 and Google interfaces, and nginx."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fetching_cases import KEY, assert_right_copy, manifest_of
+from fixture_truth import FAFB_MINI, FIXTURES
+
+import shardreader
+
+SMALL = FIXTURES / "mostly-background"
+NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def running(command: list[str], url: str) -> Iterator[None]:
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        end = time.monotonic() + 60
+        while True:
+            try:
+                urllib.request.urlopen(url, timeout=5).close()
+                break
+            except OSError as error:
+                if getattr(error, "code", None):
+                    break  # it answers, whatever it says
+                if process.poll() is not None or time.monotonic() > end:
+                    pytest.fail(f"{command[0]} does not start: {error}")
+                time.sleep(0.05)
+        yield
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+def upload(url: str, method: str = "PUT", data: bytes = b"") -> None:
+    request = urllib.request.Request(url, data=data, method=method)
+    # moto takes any signature; without one it would be anonymous, and not allowed to write.
+    request.add_header("Authorization", "AWS4-HMAC-SHA256 Credential=x/20200412/us-east-1/s3/x")
+    request.add_header("Content-Type", "application/octet-stream")
+    request.add_header("x-amz-acl", "public-read")
+    urllib.request.urlopen(request, timeout=10).close()
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[str]:
+    pytest.importorskip("moto.server")
+    url = f"http://127.0.0.1:{free_port()}"
+    port = url.rpartition(":")[2]
+    with running([sys.executable, "-m", "moto.server", "-p", port], f"{url}/moto-api/data.json"):
+        upload(f"{url}/bucket")
+        for path in FAFB_MINI.rglob("*"):
+            if path.name == "info" or path.suffix == ".shard":
+                name = path.relative_to(FAFB_MINI).as_posix()
+                upload(f"{url}/bucket/volume/{name}", data=path.read_bytes())
+        yield url
+
+
+@pytest.mark.slow
+def test_motos_s3(moto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto)
+    for module in ("plan", "shard_download"):
+        monkeypatch.setattr(f"shardreader.fetching.{module}.RANGE_BYTES", 10_000)
+    report = shardreader.fetch("s3://bucket/volume", tmp_path)
+    assert (report.ok, report.is_listed, report.whole, report.retries) == (True, True, 9, 0)
+    assert_right_copy(tmp_path, FAFB_MINI, KEY)
+    assert manifest_of(tmp_path).scales[KEY].files["02fa.shard"].etag
+    assert shardreader.fetch("s3://bucket/volume", tmp_path).requests == 2
+
+
+@pytest.mark.slow
+def test_motos_s3_with_credentials(
+    moto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "something")
+    assert shardreader.fetch("s3://bucket/volume", tmp_path, auth=True).whole == 9
+    with pytest.raises(shardreader.InfoError, match="name of the bucket"):
+        shardreader.fetch("s3://no-such-bucket/volume", tmp_path / "other")
+
+
+@pytest.mark.slow
+def test_motos_xml_as_google_has_it(
+    moto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no JSON listing: each possible shard is asked for."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", moto)
+    for path in SMALL.rglob("*"):
+        if path.name == "info" or path.suffix == ".shard":
+            upload(
+                f"{moto}/bucket/small/{path.relative_to(SMALL).as_posix()}", data=path.read_bytes()
+            )
+    report = shardreader.fetch("gs://bucket/small", tmp_path)
+    assert (report.ok, report.is_listed, report.whole, report.source_has_none) == (
+        *(True, False, 2, 2),
+    )
+    assert_right_copy(tmp_path, SMALL, "8_8_40")
+
+
+@pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
+def test_nginx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    (tmp_path / "nginx.conf").write_text(
+        f"daemon off; master_process off; pid {tmp_path}/pid; error_log {tmp_path}/error.log;\n"
+        "events {}\n"
+        f"http {{ access_log off; client_body_temp_path {tmp_path}/body;\n"
+        f"proxy_temp_path {tmp_path}/proxy; fastcgi_temp_path {tmp_path}/fastcgi;\n"
+        f"uwsgi_temp_path {tmp_path}/uwsgi; scgi_temp_path {tmp_path}/scgi;\n"
+        f"server {{ listen {url.removeprefix('http://')}; root {SMALL}; }} }}\n"
+    )
+    monkeypatch.setattr("shardreader.fetching.shard_download.RANGE_BYTES", 100)
+    command = [str(NGINX), "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")]
+    with running(command, f"{url}/info"):
+        report = shardreader.fetch(url, tmp_path / "copy")
+        assert (report.ok, report.whole, report.source_has_none) == (True, 2, 2)
+        assert report.requests == 1 + 2 + 2 * 2
+        assert_right_copy(tmp_path / "copy", SMALL, "8_8_40")
+        assert shardreader.fetch(url, tmp_path / "copy").requests == 1
