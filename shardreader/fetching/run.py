@@ -24,6 +24,7 @@ __all__ = ["FetchRun", "Tally"]
 
 _TICK_SECONDS = 0.2
 _FLUSH_SECONDS = 1.0
+_MOST_EVENTS = 1000
 _PUBLISH_SECONDS = 10.0
 # After Ctrl-C, a thread that waits for the network is not waited for.
 _STOP_SECONDS = 1.0
@@ -155,19 +156,17 @@ class FetchRun:
     def _handle(self, running: int) -> None:
         """Take what the threads say until all have ended."""
         while running:
-            try:
-                event = self._events.get(timeout=_TICK_SECONDS)
-            except queue.Empty:
-                self._show()
-                continue
-            if isinstance(event, RowNews):
-                self._keep(event)
-            elif event.error is not None:
-                raise event.error
-            elif event.task is None or event.outcome is None:
-                running -= 1
-            else:
-                self._take(event.task, event.outcome)
+            events = self._waiting(_TICK_SECONDS)
+            self._keep([event for event in events if isinstance(event, RowNews)])
+            for event in events:
+                if isinstance(event, RowNews):
+                    continue
+                if event.error is not None:
+                    raise event.error
+                if event.task is None or event.outcome is None:
+                    running -= 1
+                else:
+                    self._take(event.task, event.outcome)
             self._show()
             if time.monotonic() - self._flushed > _FLUSH_SECONDS:
                 self._flush()
@@ -180,7 +179,7 @@ class FetchRun:
         try:
             while any(thread.is_alive() for thread in threads) and time.monotonic() < end:
                 self._drain(0.05)
-            self._drain(0.0)
+            self._drain(0.001)
             self._publish()
         except (ReadError, OSError):
             # A full disk: what is there can be gone on with all the same, and the reason for
@@ -188,19 +187,29 @@ class FetchRun:
             return
 
     def _drain(self, seconds: float) -> None:
-        try:
-            while True:
-                event = self._events.get(timeout=seconds) if seconds else self._events.get_nowait()
-                if isinstance(event, RowNews):
-                    self._keep(event)
-                elif event.task is not None and event.outcome is not None:
-                    self._note(event.task, event.outcome)
-        except queue.Empty:
-            return
+        events = self._waiting(seconds)
+        self._keep([event for event in events if isinstance(event, RowNews)])
+        for event in events:
+            if isinstance(event, _Done) and event.task is not None and event.outcome is not None:
+                self._note(event.task, event.outcome)
 
-    def _keep(self, news: RowNews) -> None:
-        self._state.put_all(self._scale.key, {news.name: news.row})
-        news.kept.set()
+    def _waiting(self, seconds: float) -> list[RowNews | _Done]:
+        """All that the threads have said; waits some time for the first."""
+        events: list[RowNews | _Done] = []
+        try:
+            events.append(self._events.get(timeout=seconds))
+            while len(events) < _MOST_EVENTS:
+                events.append(self._events.get_nowait())
+        except queue.Empty:
+            pass
+        return events
+
+    def _keep(self, news: list[RowNews]) -> None:
+        """Keep rows of several shards with one flush of the disk."""
+        if news:
+            self._state.put_all(self._scale.key, {item.name: item.row for item in news})
+        for item in news:
+            item.kept.set()
 
     def _take(self, task: ShardTask, outcome: Outcome) -> None:
         self._note(task, outcome)
