@@ -37,6 +37,7 @@ PROGRAM = """
 import sys
 import shardreader.fetching.plan, shardreader.fetching.shard_download, shardreader.remote_store
 shardreader.fetching.plan.RANGE_BYTES = shardreader.fetching.shard_download.RANGE_BYTES = 8192
+shardreader.fetching.shard_download.SYNC_BYTES = 8192
 shardreader.remote_store._STREAM_BYTES = 1
 from shardreader.cli import main
 sys.exit(main(sys.argv[1:]))
@@ -46,6 +47,7 @@ sys.exit(main(sys.argv[1:]))
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultServer]:
     monkeypatch.setattr("shardreader.remote_store._STREAM_BYTES", 1)
+    monkeypatch.setattr("shardreader.fetching.shard_download.SYNC_BYTES", 8192)
     for module in ("plan", "shard_download"):
         monkeypatch.setattr(f"shardreader.fetching.{module}.RANGE_BYTES", 8192)
     with served("fafb-mini", monkeypatch) as server:
@@ -197,6 +199,42 @@ def test_without_its_state_a_fetch_compares_what_is_there(
     assert server.count("shard") == 0
     (tmp_path / STATE_NAME).write_bytes(b"no database, whatever its name says" * 9)
     assert_refused(run_here("fetch", "gs://bucket", tmp_path), STATE_NAME, status=1)
+
+
+def test_another_object_of_the_same_size(
+    server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without checksums only the ETag tells, with and without the state of the fetch."""
+    server.root = Path(shutil.copytree(FAFB_MINI, tmp_path / "source"))
+    copy = tmp_path / "copy"
+    shardreader.fetch("s3://bucket", copy)
+    for i in range(2):
+        data = bytearray((server.root / KEY / SHARD).read_bytes())
+        data[10_000 + i] ^= 1
+        server.replace(f"{KEY}/{SHARD}", bytes(data))
+        report = shardreader.fetch("s3://bucket", copy)
+        assert (report.ok, report.fetched) == (True, 1)
+        assert [problem.name for problem in report.restarted] == [SHARD]
+        assert_right_copy(copy, server.root, KEY)
+        (copy / STATE_NAME).unlink()
+
+
+def test_a_repair_that_is_cut_off_goes_on(server: FaultServer, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shardreader.fetch("s3://bucket", copy)
+    file = copy / KEY / SHARD
+    data = bytearray(file.read_bytes())
+    data[10_000] ^= 1
+    file.write_bytes(data)
+    os.utime(file, ns=(1, 1))
+    report = tmp_path / "report.json"
+    report.write_text(json.dumps({"what_to_do": {"copy_again": [f"{KEY}/{SHARD}"]}}))
+    server.faults = [Fault(SHARD, "503", times=-1, skip=1)]
+    assert not shardreader.fetch("s3://bucket", copy, repair=report).ok
+    server.faults = []
+    # No --repair this time: that the file is damaged is still known.
+    assert shardreader.fetch("s3://bucket", copy).fetched == 1
+    assert_right_copy(copy, FAFB_MINI, KEY)
 
 
 @pytest.fixture

@@ -61,7 +61,16 @@ def command(*arguments: str) -> str:
         command("info", str(FAFB_MINI)),
         command("info", str(FAFB_MINI), "--json"),
     ],
-    ids=["import", "open", "help", "version", "help of lookup", "help of fetch", "info", "info --json"],
+    ids=[
+        "import",
+        "open",
+        "help",
+        "version",
+        "help of lookup",
+        "help of fetch",
+        "info",
+        "info --json",
+    ],
 )
 def test_nothing_heavy_is_imported(code: str) -> None:
     assert not modules_after(code) & set(HEAVY)

@@ -26,6 +26,7 @@ __all__ = [
     "plan_scale",
     "record_of_listed",
     "same_object",
+    "same_version",
     "whole_record",
 ]
 
@@ -232,9 +233,25 @@ def _task(
     expected = None if listed is None else listed.size
     if row is not None and row.state == "whole" and row.version is not None and not changed:
         expected = row.version.size
-    compare = file is not None and expected in (None, file.size)
+    # A file that was being replaced, or that is of another object, can only be fetched anew: where
+    # there is no checksum, size and indices would not show the difference.
+    replaced = row is not None and row.state == "part"
+    moved = record is not None and listed is not None and _is_another(record, listed)
+    compare = (
+        file is not None and expected in (None, file.size) and not (changed or replaced or moved)
+    )
     crc32c = record.crc32c if record and file and record.size == file.size else None
-    return ShardTask(number, name, compare, listed, None if changed else row, crc32c, changed)
+    return ShardTask(
+        number, name, compare, listed, None if changed else row, crc32c, changed or moved
+    )
+
+
+def _is_another(record: FileRecord, listed: ListedObject) -> bool:
+    if record.generation is not None and listed.generation is not None:
+        return record.generation != listed.generation
+    if record.etag is not None and listed.etag is not None:
+        return record.etag != listed.etag
+    return False
 
 
 def same_object(listed: ListedObject, version: ObjectVersion) -> bool:
@@ -247,6 +264,15 @@ def same_object(listed: ListedObject, version: ObjectVersion) -> bool:
     if listed.etag is not None and version.etag is not None:
         return listed.etag == version.etag
     return True
+
+
+def same_version(one: ObjectVersion, other: ObjectVersion) -> bool:
+    """Whether two replies are about the same version of an object."""
+    if one.size != other.size:
+        return False
+    if one.etag is not None and other.etag is not None:
+        return one.etag == other.etag
+    return one.modified == other.modified
 
 
 def record_of_listed(listed: ListedObject, state: str = "not_fetched") -> FileRecord:

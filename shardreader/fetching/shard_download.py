@@ -17,7 +17,7 @@ from typing import NamedTuple
 from shardreader.errors import ReadError
 from shardreader.fetching.checksum import base64_of, extend_crc32c
 from shardreader.fetching.part_file import is_occupied, open_part, sync_directory, write_all
-from shardreader.fetching.plan import RANGE_BYTES, ShardTask, same_object
+from shardreader.fetching.plan import RANGE_BYTES, ShardTask, same_object, same_version
 from shardreader.fetching.retrying import Patience, StoppedError, Throttle
 from shardreader.fetching.source_listing import SourceReader
 from shardreader.fetching.state import ShardRow, whole_row
@@ -30,6 +30,8 @@ from shardreader.remote_store import ChangedError, ObjectVersion
 __all__ = ["Desk", "Outcome", "RowNews", "ShardDownload"]
 
 _COMPARE_BYTES = 4 << 20
+# What a power cut costs at most, where the source gives no checksum; each sync holds up the thread.
+SYNC_BYTES = 64 << 20
 # Wrong bytes, or an object that changes under the fetch: whole downloads of one shard.
 _MOST_DOWNLOADS = 3
 
@@ -122,7 +124,7 @@ class ShardDownload:
         self._path = desk.reader.source.name(f"{desk.scale.key}/{task.name}")
         self._listed: ListedObject | None = task.listed
         self._version: ObjectVersion | None = None
-        self._position = 0
+        self._position = self._synced = 0
         self._crc32c = 0
         self._file = -1
         self._restarts: list[str] = []
@@ -243,7 +245,7 @@ class ShardDownload:
     def _resume(self) -> None:
         """Where to go on: behind the bytes of an earlier run that can be trusted."""
         row = self._task.row
-        self._position = self._crc32c = 0
+        self._position = self._synced = self._crc32c = 0
         self._version = None
         if row is None or row.version is None or row.state == "none" or self._restarts:
             return
@@ -263,6 +265,7 @@ class ShardDownload:
         if mark and at_mark != row.crc32c:
             return
         self._position, self._crc32c, self._version = end, crc32c, row.version
+        self._synced = row.synced if mark else 0
         self._open()
         self._desk.count(end, 0)
 
@@ -320,14 +323,17 @@ class ShardDownload:
                 raise StoppedError
         if missing:
             raise TransientError(f"{missing} bytes less came than the source said")
-        if self._position < reply.version.size:
+        # With a checksum of the source the end will show what a power cut did to the rest.
+        vouched_for = self._listed is not None and self._listed.crc32c is not None
+        if self._position - self._synced >= SYNC_BYTES and not vouched_for:
             os.fsync(self._file)
+            self._synced = self._position
             self._keep(self._row(self._position))
 
     def _accept(self, version: ObjectVersion) -> None:
         """Hold a reply to the version that is being fetched, or to the listing."""
         if self._version is not None:
-            if not _same_version(version, self._version):
+            if not same_version(version, self._version):
                 raise ChangedError("the object changed at the source while it was fetched")
             return
         listed = self._listed
@@ -380,14 +386,6 @@ class ShardDownload:
         while wait and not news.kept.wait(0.1):
             if self._desk.patience.stop.is_set():
                 raise StoppedError
-
-
-def _same_version(one: ObjectVersion, other: ObjectVersion) -> bool:
-    if one.size != other.size:
-        return False
-    if one.etag is not None and other.etag is not None:
-        return one.etag == other.etag
-    return one.modified == other.modified
 
 
 def _strong_etag(version: ObjectVersion | None) -> str | None:
