@@ -114,7 +114,8 @@ class FetchState:
         self._connection: sqlite3.Connection | None = None
         if not writable and not os.path.exists(self.path):
             return
-        mode = "rwc" if writable else "ro"
+        # A journal that a killed run left is rolled back in both cases.
+        mode = "rwc" if writable else "rw"
         connection = None
         try:
             connection = sqlite3.connect(
