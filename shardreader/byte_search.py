@@ -31,6 +31,7 @@ _search = compile_cached(
     types.boolean(
         types.Array(types.uint8, 1, "C", readonly=True), types.int64, types.int64, types.int64
     ),
+    nogil=False,
 )
 
 
