@@ -1,4 +1,4 @@
-"""What all sources of chunks share: reading what was found, and saying where it is. Floor 4."""
+"""What all sources of chunks share: reading what was found, and saying where it is. Floor 3."""
 
 from __future__ import annotations
 

@@ -10,6 +10,9 @@ crackle-codec 0.54.0) end the process with a segmentation fault.
 from __future__ import annotations
 
 import importlib.util
+import io
+import struct
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -19,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardreader.errors import FormatFault, InfoError
-from shardreader.png import decode_png, read_png_header
 
 __all__ = ["CODECS", "Codec", "require"]
 
@@ -29,6 +31,12 @@ Shape: TypeAlias = tuple[int, int, int, int]
 _ANY_CHANNELS = None
 # Room for what an image file may hold beside its pixels.
 _IMAGE_SLACK_BYTES = 1 << 20
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_CHUNK_OVERHEAD = 12  # length, name, checksum
+# All that the pixels of an image without a palette need.
+_PNG_CHUNKS = (b"IHDR", b"IDAT", b"IEND")
+# What Pillow calls the forms that it reads as they are, by bits and channels.
+_PNG_MODES = {(8, 1): "L", (8, 2): "LA", (8, 3): "RGB", (8, 4): "RGBA", (16, 1): "I;16"}
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,8 @@ class Codec:
         Data types to the numbers of channels that go with them; None for any number.
     module, extra : str or None
         The module that it needs, and the extra of this package that brings it.
+    limit : str or None
+        Why `forms` lacks some that the encoding has.
     """
 
     decode: Callable[[bytes, Shape, np.dtype[Any]], NDArray[Any]]
@@ -54,6 +64,7 @@ class Codec:
     forms: Mapping[str, tuple[int, ...] | None]
     module: str | None = None
     extra: str | None = None
+    limit: str | None = None
 
 
 def require(encoding: str, data_type: str, num_channels: int, where: str) -> Codec:
@@ -91,11 +102,11 @@ def require(encoding: str, data_type: str, num_channels: int, where: str) -> Cod
         )
         raise InfoError(
             f"{where}: encoding {encoding!r}: expected {allowed}, "
-            f"found {data_type} of {num_channels}"
+            f"found {data_type} of {num_channels}{f' ({codec.limit})' if codec.limit else ''}"
         )
     if codec.module is not None and importlib.util.find_spec(codec.module) is None:
         raise InfoError(
-            f"{where}: encoding {encoding!r} needs the package {codec.module}; "
+            f"{where}: encoding {encoding!r} needs the module {codec.module}; "
             f"install it: pip install 'shardreader[{codec.extra}]'"
         )
     return codec
@@ -143,16 +154,69 @@ def _most_jpeg(shape: Shape, _: np.dtype[Any]) -> int:
 
 
 def _decode_png(encoded: bytes, shape: Shape, dtype: np.dtype[Any]) -> NDArray[Any]:
-    header = read_png_header(encoded)
-    _check_pixels(header.width, header.height, shape)
-    expected = (8 * dtype.itemsize, shape[3])
-    if (header.bits, header.channels) != expected:
+    from PIL.PngImagePlugin import PngImageFile
+
+    chunks = _png_chunks(encoded)
+    bits, channels = 8 * dtype.itemsize, shape[3]
+    try:
+        # Not `Image.open`: it limits the pixels by a constant, here the shape limits them.
+        image = PngImageFile(io.BytesIO(b"".join(chunks)))
+        _check_pixels(*image.size, shape)
+        found_bits = chunks[1][16]
+        if (found_bits, image.mode) != (bits, _PNG_MODES[bits, channels]):
+            raise FormatFault(
+                "pixels of the png",
+                expected=f"{bits} bits, mode {_PNG_MODES[bits, channels]}",
+                found=f"{found_bits} bits, mode {image.mode}",
+            )
+        image.load()
+    except FormatFault:
+        raise
+    except (OSError, SyntaxError, ValueError, struct.error, zlib.error) as error:
         raise FormatFault(
-            "pixels of the png",
-            expected="{} bits, {} channels".format(*expected),
-            found=f"{header.bits} bits, {header.channels} channels",
+            "png image", expected="a valid one", found=f"{error} (says Pillow)"
+        ) from None
+    return _voxels_of_pixels(np.asarray(image), shape)
+
+
+def _png_chunks(encoded: bytes) -> list[bytes]:
+    """The parts of an image that hold its pixels, with all checksums held.
+
+    Pillow does not look at the checksums of pixels, nor for the end of the image if it has all
+    pixels (and may be told to make up those of a cut one). What else an image holds, such as text
+    to inflate or an animation, it does not get to see.
+    """
+    parts = [bytes(encoded[: len(_PNG_SIGNATURE)])]
+    if parts[0] != _PNG_SIGNATURE:
+        found = parts[0].hex(" ") or "nothing"
+        raise FormatFault(
+            "png image", expected=f"its signature {_PNG_SIGNATURE.hex(' ')}", found=found
         )
-    return _voxels_of_pixels(decode_png(encoded), shape)
+    position = len(_PNG_SIGNATURE)
+    name = b""
+    while name != b"IEND":
+        length = int.from_bytes(encoded[position : position + 4], "big")
+        end = position + _PNG_CHUNK_OVERHEAD + length
+        if end > len(encoded):
+            raise FormatFault("png image", expected="its end", found=f"{len(encoded)} bytes")
+        chunk = bytes(encoded[position:end])
+        name = chunk[4:8]
+        if zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
+            raise FormatFault(
+                f"checksum of the {name!r} chunk of the png image",
+                expected="that of its bytes",
+                found="another",
+            )
+        if (name == b"IHDR") != (len(parts) == 1) or (name == b"IHDR" and length != 13):
+            expected = "one header of 13 bytes, before anything else"
+            raise FormatFault("png image", expected=expected, found=f"{name!r} of {length} bytes")
+        if name in _PNG_CHUNKS:
+            parts.append(chunk)
+        position = end
+    if position != len(encoded):
+        found = f"{len(encoded) - position} bytes"
+        raise FormatFault("bytes after the png image", expected="none", found=found)
+    return parts
 
 
 def _most_png(shape: Shape, dtype: np.dtype[Any]) -> int:
@@ -185,5 +249,11 @@ _DATA_TYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", 
 CODECS: dict[str, Codec] = {
     "raw": Codec(_decode_raw, _most_raw, dict.fromkeys(_DATA_TYPES, _ANY_CHANNELS)),
     "jpeg": Codec(_decode_jpeg, _most_jpeg, {"uint8": (1, 3)}, "simplejpeg", "jpeg"),
-    "png": Codec(_decode_png, _most_png, dict.fromkeys(("uint8", "uint16"), (1, 2, 3, 4))),
+    "png": Codec(
+        _decode_png,
+        _most_png,
+        {"uint8": (1, 2, 3, 4), "uint16": (1,)},
+        *("PIL", "png"),
+        limit="Pillow, which decodes it, cuts 16-bit colors to 8 bits",
+    ),
 }

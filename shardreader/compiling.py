@@ -33,17 +33,22 @@ def inlined(function: _Function) -> _Function:
     return cast("_Function", _njit(**INNER_OPTIONS)(function))
 
 
-def compile_cached(function: Callable[..., Any], signature: Any) -> Callable[..., Any]:
+def compile_cached(
+    function: Callable[..., Any], signature: Any, *, nogil: bool = True
+) -> Callable[..., Any]:
     """Compile for one signature; without numba's cache where that cannot be written.
+
+    A kernel of a microsecond had better hold the interpreter lock: to get it back from another
+    thread takes longer.
 
     numba's cache looks at the date of the file of `function`: kernels that it calls belong in the
     same file.
     """
     try:
-        compiled = _njit(signature, nogil=True, cache=True, **KERNEL_OPTIONS)(function)
+        compiled = _njit(signature, nogil=nogil, cache=True, **KERNEL_OPTIONS)(function)
     except (RuntimeError, OSError):
         _warn_of_no_cache()
-        compiled = _njit(signature, nogil=True, **KERNEL_OPTIONS)(function)
+        compiled = _njit(signature, nogil=nogil, **KERNEL_OPTIONS)(function)
     return cast("Callable[..., Any]", compiled)
 
 

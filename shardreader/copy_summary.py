@@ -1,4 +1,4 @@
-"""How much of a scale is in a local copy: its files against the geometry. Floor 4."""
+"""How much of a scale is in a local copy: its files against the geometry. Floor 3."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from fnmatch import fnmatchcase
 
 from shardreader.info import ScaleInfo
 from shardreader.manifest import MANIFEST_NAME, Manifest
+from shardreader.shard_files import parts_of, shard_name
 from shardreader.shard_geometry import possible_shard_count, possible_shards
 from shardreader.sharding import ShardingSpec
 
 __all__ = ["CopySummary", "summarize_copy"]
 
 _LITTER = ("._*", ".DS_Store", "Thumbs.db", "desktop.ini", "*.gstmp", "*.part", "*.crdownload")
+_SUFFIXES = (".shard", ".index", ".data")
 # Names are listed up to here (100 MB of them); FAFB-FFN1 has 3,689.
 _COUNTABLE = 1 << 20
 
@@ -28,7 +30,7 @@ class CopySummary:
     possible : int
         How many shards can hold a chunk, by the geometry.
     present, present_bytes : int
-        Those whose file is here, and the size of these files.
+        Those whose file is here, or both files of the first version, and the size of these files.
     source_has_none, not_downloaded, unknown : int
         The absent ones: the manifest says that the source has no such file; it says that the
         source has one; nothing is known.
@@ -36,6 +38,8 @@ class CopySummary:
         Whether the directory of the scale is there at all.
     impossible : tuple of str
         Shard files that no chunk of this volume belongs to.
+    pairs : tuple of str
+        Files of the first version that stand for shards, two for each.
     litter, other : tuple of str
         Files of the operating system or of a download, and whatever else is not a shard.
     """
@@ -48,6 +52,7 @@ class CopySummary:
     unknown: int
     directory_exists: bool
     impossible: tuple[str, ...]
+    pairs: tuple[str, ...]
     litter: tuple[str, ...]
     other: tuple[str, ...]
 
@@ -79,7 +84,6 @@ def summarize_copy(
         The directory cannot be listed.
     """
     sizes: dict[str, int] = {}
-    impossible: list[str] = []
     litter: list[str] = []
     other: list[str] = []
     possible = _possible_names(scale, sharding)
@@ -88,27 +92,41 @@ def summarize_copy(
     for entry in os.scandir(directory) if exists else ():
         if any(fnmatchcase(entry.name, pattern) for pattern in _LITTER):
             litter.append(entry.name)
-        elif not (entry.name.endswith(".shard") and entry.is_file()):
-            other.append(entry.name)
-        elif _is_possible(entry.name, possible, sharding):
+        elif entry.name.endswith(_SUFFIXES) and entry.is_file():
             sizes[entry.name] = entry.stat().st_size
         else:
-            impossible.append(entry.name)
+            other.append(entry.name)
+    shards, pairs = _shards(sizes)
+    impossible = [name for name in shards if not _is_possible(name, possible, sharding)]
+    present = {name: shards[name] for name in shards.keys() - set(impossible)}
     own_files = {"info", MANIFEST_NAME} if directory == os.path.normpath(root) else set()
     count = possible_shard_count(scale)
-    has_none, not_downloaded = _absent(scale, possible, set(sizes), count, manifest)
+    has_none, not_downloaded = _absent(scale, possible, set(present), count, manifest)
     return CopySummary(
         possible=count,
-        present=len(sizes),
-        present_bytes=sum(sizes.values()),
+        present=len(present),
+        present_bytes=sum(present.values()),
         source_has_none=has_none,
         not_downloaded=not_downloaded,
-        unknown=count - len(sizes) - has_none - not_downloaded,
+        unknown=count - len(present) - has_none - not_downloaded,
         directory_exists=exists,
         impossible=tuple(sorted(impossible)),
         litter=tuple(sorted(litter)),
-        other=tuple(sorted(set(other) - own_files)),
+        pairs=tuple(sorted(pairs)),
+        other=tuple(sorted({*other, *sizes} - shards.keys() - pairs - own_files)),
     )
+
+
+def _shards(sizes: dict[str, int]) -> tuple[dict[str, int], set[str]]:
+    """The size of each shard by its name, and the files of those that are pairs."""
+    shards = {name: size for name, size in sizes.items() if name.endswith(".shard")}
+    pairs: set[str] = set()
+    for whole in {shard_name(name) for name in sizes} - shards.keys():
+        parts = parts_of(whole)
+        if sizes.keys() >= set(parts):
+            shards[whole] = sum(sizes[part] for part in parts)
+            pairs.update(parts)
+    return shards, pairs
 
 
 def _possible_names(scale: ScaleInfo, sharding: ShardingSpec) -> frozenset[str] | None:
@@ -136,9 +154,9 @@ def _absent(
     known = manifest.scales.get(scale.key) if manifest else None
     if manifest is None or known is None:
         return 0, 0
-    listed = [name for name in known.files if possible is None or name in possible]
-    absent = [name for name in listed if name not in present]
-    has_none = sum(manifest.source_has_none(scale.key, name) for name in absent)
+    listed = {shard_name(name) for name in known.files}
+    absent = {name for name in listed if possible is None or name in possible} - present
+    has_none = sum(manifest.source_has_none(scale.key, name, *parts_of(name)) for name in absent)
     not_downloaded = len(absent) - has_none
     if known.unlisted == "none":
         has_none = count - len(present) - not_downloaded

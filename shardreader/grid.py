@@ -6,6 +6,7 @@ import operator
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import SupportsIndex
 
@@ -30,6 +31,13 @@ def int_triple(value: Sequence[SupportsIndex], name: str) -> Triple:
     except TypeError:
         raise TypeError(f"{name} must be integers, not {value!r}") from None
     return x, y, z
+
+
+def _is_plain(value: object) -> bool:
+    if type(value) is not tuple or len(value) != 3:
+        return False
+    x, y, z = value
+    return type(x) is int and type(y) is int and type(z) is int
 
 
 def triples(rows: NDArray[np.int64]) -> list[Triple]:
@@ -64,12 +72,15 @@ class Box:
     upper: Triple
 
     def __post_init__(self) -> None:
-        lower = int_triple(self.lower, "lower corner of a Box")
-        upper = int_triple(self.upper, "upper corner of a Box")
-        if any(a > b for a, b in zip(lower, upper, strict=True)):
+        lower, upper = self.lower, self.upper
+        # Boxes are made many times in each read, most of them from what is three ints already.
+        if not (_is_plain(lower) and _is_plain(upper)):
+            lower = int_triple(lower, "lower corner of a Box")
+            upper = int_triple(upper, "upper corner of a Box")
+            object.__setattr__(self, "lower", lower)
+            object.__setattr__(self, "upper", upper)
+        if lower[0] > upper[0] or lower[1] > upper[1] or lower[2] > upper[2]:
             raise ValueError(f"lower corner {lower} of a Box is above its upper corner {upper}")
-        object.__setattr__(self, "lower", lower)
-        object.__setattr__(self, "upper", upper)
 
     @property
     def shape(self) -> Triple:
@@ -129,13 +140,13 @@ class ChunkGrid:
     voxel_offset: Triple
     chunk_size: Triple
 
-    @property
+    @cached_property
     def grid_size(self) -> Triple:
         """How many cells the grid has along x, y, z."""
         x, y, z = (-(-s // c) for s, c in zip(self.size, self.chunk_size, strict=True))
         return x, y, z
 
-    @property
+    @cached_property
     def bounds(self) -> Box:
         """The voxel box of the whole volume."""
         upper = tuple(o + s for o, s in zip(self.voxel_offset, self.size, strict=True))

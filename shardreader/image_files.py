@@ -1,4 +1,4 @@
-"""Cutouts as image files, written a slab of z planes at a time. Floor 4.
+"""Cutouts as image files, written a slab of z planes at a time. Floor 2.
 
 TIFF and NRRD need the libraries of the extra ``[images]``, imported on use.
 """

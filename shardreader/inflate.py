@@ -7,12 +7,14 @@ those of unsharded volumes are, go through here too.
 
 from __future__ import annotations
 
+import sys
 import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import deflate
 
+from shardreader.compile_lock import compiling
 from shardreader.errors import FormatFault
 
 if TYPE_CHECKING:
@@ -88,8 +90,7 @@ def _raw(stored: bytes, start: int, end: int, most_bytes: int) -> bytes:
 def _gzip(stored: bytes, start: int, end: int, most_bytes: int) -> bytes:
     """Use libdeflate where it can be trusted to have seen all bytes, zlib for the rest."""
     if end - start >= _SMALLEST_GZIP:
-        size_field = stored[end - 4 : end]
-        claimed = int.from_bytes(size_field, "little")
+        claimed = int.from_bytes(stored[end - 4 : end], "little")
         # A claim of 0 makes the binding guess and return nothing for a cut stream; a claim above
         # the limit is either a bomb or a lie. Both are zlib's to judge.
         if 0 < claimed <= most_bytes:
@@ -103,10 +104,26 @@ def _gzip(stored: bytes, start: int, end: int, most_bytes: int) -> bytes:
             if (
                 result is not None
                 and len(result) == claimed
-                and stored.find(size_field, start, end - 1) == -1
+                and not _stands_in(stored, start, end - 1, claimed)
             ):
                 return result  # type: ignore[return-value]
     return _gzip_by_zlib(stored, start, end, most_bytes)
+
+
+def _stands_in(stored: bytes, start: int, end: int, number: int) -> bool:
+    """Whether the four bytes of a number stand in ``stored[start:end]``."""
+    if not _fast_search and "numba" in sys.modules:
+        # What decodes chunks has loaded numba; what reads indices alone must not.
+        with compiling:
+            from shardreader.byte_search import stands_in
+
+            _fast_search.append(stands_in)
+    if _fast_search:
+        return _fast_search[0](stored, start, end, number)
+    return stored.find(number.to_bytes(4, "little"), start, end) != -1
+
+
+_fast_search: list[Callable[[bytes, int, int, int], bool]] = []
 
 
 def _gzip_by_zlib(stored: bytes, start: int, end: int, most_bytes: int) -> bytes:

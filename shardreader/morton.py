@@ -16,6 +16,8 @@ from shardreader.grid import Triple
 __all__ = ["MORTON_BITS_LIMIT", "cells_of_chunk_ids", "chunk_ids_of_cells", "morton_bits"]
 
 MORTON_BITS_LIMIT = 64
+# Cells along an axis; FAFB has 972. A longer table would not pay.
+_LONGEST_TABLE = 1 << 16
 
 
 @lru_cache(maxsize=64)
@@ -55,12 +57,30 @@ def chunk_ids_of_cells(cells: NDArray[np.integer[Any]], grid_size: Triple) -> ND
     >>> chunk_ids_of_cells(np.array([[1, 0, 0], [0, 1, 0], [3, 5, 0]]), (4, 8, 1)).tolist()
     [1, 2, 23]
     """
-    columns = np.asarray(cells).astype(np.uint64, copy=False)
+    columns = np.asarray(cells)
+    if max(grid_size) <= _LONGEST_TABLE:
+        x, y, z = _spread_tables(grid_size)
+        return x[columns[:, 0]] | y[columns[:, 1]] | z[columns[:, 2]]
+    return _interleave(columns.astype(np.uint64, copy=False), grid_size)
+
+
+def _interleave(columns: NDArray[np.uint64], grid_size: Triple) -> NDArray[np.uint64]:
     codes = np.zeros(len(columns), dtype=np.uint64)
     one = np.uint64(1)
     for position, (dim, bit) in enumerate(_bit_plan(grid_size)):
         codes |= ((columns[:, dim] >> np.uint64(bit)) & one) << np.uint64(position)
     return codes
+
+
+@lru_cache(maxsize=16)
+def _spread_tables(grid_size: Triple) -> list[NDArray[np.uint64]]:
+    """For each axis the code of each coordinate: three look-ups instead of a step for each bit."""
+    tables = []
+    for dim, cells in enumerate(grid_size):
+        columns = np.zeros((cells, 3), dtype=np.uint64)
+        columns[:, dim] = np.arange(cells, dtype=np.uint64)
+        tables.append(_interleave(columns, grid_size))
+    return tables
 
 
 def cells_of_chunk_ids(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -150,10 +151,10 @@ def points_to_voxels(
     shape = array.shape[:-1]
     flat = array.reshape(-1, 3)
     status = np.zeros(len(flat), dtype=np.uint8)
-    ratios = [_exact(a) / _exact(b) for a, b in zip(size, voxel_size, strict=True)]
+    ratios = _ratios(size, voxel_size)
     if flat.dtype.kind == "f":
         status[~np.isfinite(flat).all(axis=1)] = PointStatus.INVALID
-    if flat.dtype == np.int64 and ratios == [1, 1, 1]:
+    if flat.dtype == np.int64 and all(ratio == 1 for ratio in ratios):
         voxels = np.ascontiguousarray(flat)
     else:
         voxels = np.empty((len(flat), 3), dtype=np.int64)
@@ -186,6 +187,11 @@ def _point_array(points: Any) -> NDArray[Any]:
     if array.dtype.kind not in "iuf":
         raise TypeError(f"points must be integers or floats, not {array.dtype}")
     return array
+
+
+@lru_cache(maxsize=64)
+def _ratios(size: Resolution, voxel_size: Resolution) -> tuple[Fraction, ...]:
+    return tuple(_exact(a) / _exact(b) for a, b in zip(size, voxel_size, strict=True))
 
 
 def _to_voxels(column: NDArray[Any], ratio: Fraction, voxels: NDArray[np.int64]) -> None:

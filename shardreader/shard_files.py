@@ -1,4 +1,4 @@
-"""Shard files as the source sees them, also those of the format's first version. Floor 3.
+"""Shard files as the source sees them, also those of the format's first version. Floor 2.
 
 Specification: sharded.md, "Sharding specification": a ``N.shard`` file is the concatenation of
 the first version's ``N.index`` and ``N.data``.
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from shardreader.store import FileIdentity, LocalStore, StaleFileError
 
-__all__ = ["PairIdentity", "ShardFiles"]
+__all__ = ["PairIdentity", "ShardFiles", "parts_of", "shard_name"]
 
 _SUFFIX = ".shard"
 _PAIR = (".index", ".data")
@@ -77,3 +77,11 @@ class ShardFiles:
 def parts_of(name: str) -> list[str]:
     """The names of the first version's files for a ``N.shard``."""
     return [name.removesuffix(_SUFFIX) + suffix for suffix in _PAIR]
+
+
+def shard_name(name: str) -> str:
+    """The name of the ``N.shard`` that a file of the first version is part of; else `name`."""
+    for suffix in _PAIR:
+        if name.endswith(suffix):
+            return name.removesuffix(suffix) + _SUFFIX
+    return name

@@ -1,4 +1,4 @@
-"""Which shards a grid of chunks can fill, from the geometry alone. Floor 3."""
+"""Which shards a grid of chunks can fill, from the geometry alone. Floor 2."""
 
 from __future__ import annotations
 

@@ -263,6 +263,9 @@ def overlaps(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.i
     """
     order = np.argsort(starts, kind="stable")
     sorted_ends = ends[order]
+    # If any two overlap, so do two neighbours; looking for none is most of what is asked here.
+    if not (starts[order[1:]] < sorted_ends[:-1]).any():
+        return np.empty((0, 2), dtype=np.intp)
     reach = np.maximum.accumulate(sorted_ends)
     # Where a range reaches farther than all before it, it is the farthest until the next such.
     record = np.arange(len(order))

@@ -1,4 +1,4 @@
-"""Chooses the source of chunks for an open scale; here and nowhere else. Floor 6."""
+"""Chooses the source of chunks for an open scale; here and nowhere else. Floor 3."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the chunks of an unsharded scale are: one file each. Floor 5.
+"""Where the chunks of an unsharded scale are: one file each. Floor 3.
 
 Specification: volume.md, "Unsharded chunk storage". An absent file is background only where a
 manifest says that the source has none.
@@ -59,8 +59,6 @@ class UnshardedSource(ChunkSource):
             source_url=source_url,
         )
         self.grid = grid
-        # A volume is mostly written by one program: what the last chunk had is tried first.
-        self._suffixes = list(_SUFFIXES)
 
     def find(self, cells: NDArray[np.int64], workers: Workers) -> Found:
         """As `ChunkSource.find`. Raises `InfoError` for a compression that is not read."""
@@ -115,13 +113,12 @@ class UnshardedSource(ChunkSource):
             found.mark_corrupt(rows, self.chunk_error(found, row, fault))
 
     def _present(self, file_name: str) -> tuple[FoundFile, int] | None:
-        for suffix in self._suffixes:
+        # Always in this order: where two are there, what was read before must not decide.
+        for suffix, encoding in _SUFFIXES.items():
             name = self.name(file_name + suffix)
             identity: FileIdentity | None = self.store.identity(name)
             if identity is not None:
-                if suffix != self._suffixes[0]:
-                    self._suffixes = sorted(_SUFFIXES, key=lambda other: other != suffix)
-                return FoundFile(name, identity, _SUFFIXES[suffix]), identity.size
+                return FoundFile(name, identity, encoding), identity.size
         return None
 
     def _refuse_other_compression(self, file_name: str) -> None:

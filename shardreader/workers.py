@@ -41,7 +41,12 @@ class Workers:
         Exception
             What the earliest of the failed items raised, when all running ones are done.
         """
-        queue = deque(enumerate(items))
+        listed = list(items)
+        if self.threads == 1 or len(listed) < 2:
+            for item in listed:
+                work(item)
+            return
+        queue = deque(enumerate(listed))
         failures: list[tuple[int, BaseException]] = []
 
         def work_off() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import zstandard
 from cseg_words import Block, channel_words, encoding, table_words
 from numpy.typing import NDArray
 
@@ -31,7 +32,13 @@ def gzipped(data: bytes) -> bytes:
 
 def encode(data: bytes, name: str) -> bytes:
     """As `data_encoding` or `minishard_index_encoding` say."""
-    return gzipped(data) if name == "gzip" else data
+    writers = {
+        "raw": bytes,
+        "gzip": gzipped,
+        # Without its content size, as a program that streams writes it.
+        "zstd": zstandard.ZstdCompressor(write_content_size=False).compress,
+    }
+    return writers[name](data)
 
 
 def index_bytes(rows: Iterable[Row]) -> bytes:

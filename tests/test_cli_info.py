@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from cli import REPOSITORY, assert_refused, run, run_here
 from fixture_truth import FAFB_MINI, FIXTURES
+from shard_builder import TinyVolume
 
 import shardreader
+from shardreader import codecs
 
 KEY = "8.0x8.0x40.0"
 
@@ -136,9 +138,73 @@ def test_one_scale_of_several() -> None:
 
 @pytest.mark.parametrize("name", sorted(path.parent.name for path in FIXTURES.glob("*/info")))
 def test_info_reads_every_fixture(name: str) -> None:
-    shards = shards_of(FIXTURES / name)
+    text = run_here("info", FIXTURES / name).stdout
+    assert "note" not in text
+    (*_, scale) = json.loads(run_here("info", FIXTURES / name, "--json").stdout)["scales"]
+    assert scale["not_supported"] is None
+    assert scale["extensions"] == []
+    assert scale["directory_exists"]
+    shards = scale["shards"]
+    if scale["sharding"] is None:
+        assert shards is None
+        assert "a file for each chunk; how many are in this copy is not counted" in text
+        return
     assert shards["impossible"] == shards["litter"] == shards["other"] == []
     assert 0 < shards["present"] <= shards["possible"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("channels", "image, uint64, 3 channels"),
+        ("raw-float32", "float32"),
+        ("raw-float32", "  encoding    raw\n"),
+        ("jpeg-channels", "  encoding    jpeg\n"),
+        ("murmurhash", "murmurhash3_x86_128 hash"),
+    ],
+)
+def test_info_names_the_form(name: str, words: str) -> None:
+    assert words in run_here("info", FIXTURES / name).stdout
+
+
+@pytest.mark.parametrize(
+    ("index", "data", "extensions"),
+    [("zstd", "gzip", ["zstd"]), ("raw", "zstd", ["zstd"]), ("gzip", "raw", [])],
+)
+def test_zstd_is_named_as_an_extension(
+    tmp_path: Path, index: str, data: str, extensions: list[str]
+) -> None:
+    TinyVolume(tmp_path, index_encoding=index, data_encoding=data).write()
+    (scale,) = json.loads(run_here("info", tmp_path, "--json").stdout)["scales"]
+    assert scale["extensions"] == extensions
+    text = run_here("info", tmp_path).stdout
+    assert f"index {index}, data {data}" in text
+    note = "zstd is an extension of shardreader; other programs may not be able to read this scale"
+    assert (note in text) == bool(extensions)
+
+
+def test_an_encoding_without_its_extra_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codecs.importlib.util, "find_spec", lambda _: None)
+    done = run_here("info", FIXTURES / "png")
+    assert done.returncode == 0
+    assert "pip install 'shardreader[png]'" in done.stdout
+
+
+def test_pairs_of_the_first_version_are_shards(copy: Path) -> None:
+    before = shards_of(copy)
+    for shard in sorted((copy / KEY).glob("*.shard"))[:3]:
+        data = shard.read_bytes()
+        shard.with_suffix(".index").write_bytes(data[:1024])
+        shard.with_suffix(".data").write_bytes(data[1024:])
+        shard.unlink()
+    assert shards_of(copy) == before
+    halves = sorted((copy / KEY).glob("*.data"))[:2]
+    for half in halves:
+        half.unlink()
+    shards = shards_of(copy)
+    assert shards["present"] == 7
+    assert shards["other"] == [half.with_suffix(".index").name for half in halves]
+    assert shards["absent"]["not_downloaded"] == 2
 
 
 def test_an_absent_shard_that_the_source_has(copy: Path) -> None:
@@ -184,13 +250,20 @@ def test_a_scale_without_its_directory(copy: Path) -> None:
     assert "directory of this scale does not exist" in run_here("info", copy).stdout
 
 
-def test_a_form_that_is_not_read_yet_is_named() -> None:
-    done = run_here("info", FIXTURES / "raw-uint32")
+def test_an_unsharded_scale_without_its_directory(tmp_path: Path) -> None:
+    shutil.copy(FIXTURES / "unsharded" / "info", tmp_path)
+    assert "directory of this scale does not exist" in run_here("info", tmp_path).stdout
+    (scale,) = json.loads(run_here("info", tmp_path, "--json").stdout)["scales"]
+    assert scale["directory_exists"] is False
+
+
+def test_a_form_that_is_not_read_yet_is_named(tmp_path: Path) -> None:
+    info = json.loads((FIXTURES / "raw-uint32" / "info").read_text())
+    info["scales"][0]["encoding"] = "jpegxl"
+    (tmp_path / "info").write_text(json.dumps(info))
+    done = run_here("info", tmp_path)
     assert done.returncode == 0
-    if any(scale["not_supported"] for scale in json.loads(
-        run_here("info", FIXTURES / "raw-uint32", "--json").stdout)["scales"]
-    ):  # fmt: skip
-        assert "not supported by this version" in done.stdout
+    assert "encoding 'jpegxl' is not supported by this version" in done.stdout
 
 
 @pytest.mark.parametrize(

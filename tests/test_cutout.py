@@ -209,7 +209,11 @@ def test_out_of_another_type_is_refused(volume: Volume, dtype: Any) -> None:
         volume.cutout(INNER, out=np.zeros(INNER.shape, dtype))
 
 
-@pytest.mark.parametrize("out", [[[[0]]], bytearray(8), memoryview(bytearray(8)), 0], ids=repr)
+@pytest.mark.parametrize(
+    "out",
+    [[[[0]]], bytearray(8), memoryview(bytearray(8)), 0],
+    ids=["list", "bytearray", "memoryview", "int"],
+)
 def test_out_that_is_no_array_is_refused(volume: Volume, out: Any) -> None:
     with pytest.raises(TypeError, match="numpy array"):
         volume.cutout(Box((0, 5, -99), (1, 6, -98)), out=out)

@@ -98,7 +98,6 @@ def test_what_is_no_path(path: Any) -> None:
     [
         ("encoding", "jpeg"),
         ("encoding", "compresso"),
-        ("sharding", None),
         ("chunk_sizes", [[16, 16, 8], [8, 8, 8]]),
     ],
 )

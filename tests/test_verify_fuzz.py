@@ -141,12 +141,12 @@ def found_or_harmless(written: Written, shard_number: int) -> bool:
 
 
 def test_damage_is_found_or_harmless(written: Written) -> None:
-    run(written, 120)
+    run(written, 60)
 
 
 @pytest.mark.slow
 def test_much_damage_is_found_or_harmless(written: Written) -> None:
-    run(written, 2000)
+    run(written, 1000)
 
 
 def test_the_undamaged_volume_is_clean(written: Written) -> None:

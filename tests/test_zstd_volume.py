@@ -6,29 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import shard_builder
-import zstandard
 from shard_builder import TinyVolume
 
 import shardreader
 from shardreader.errors import PointStatus
 
 ENCODINGS = ("raw", "gzip", "zstd")
-
-
-def encode(data: bytes, name: str) -> bytes:
-    """As `data_encoding` or `minishard_index_encoding` say, zstd without a content size."""
-    writers = {
-        "raw": lambda: data,
-        "gzip": lambda: shard_builder.gzipped(data),
-        "zstd": lambda: zstandard.ZstdCompressor(write_content_size=False).compress(data),
-    }
-    return writers[name]()
-
-
-@pytest.fixture(autouse=True)
-def _builder_knows_zstd(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shard_builder, "encode", encode)
 
 
 @pytest.mark.parametrize("index_encoding", ENCODINGS)

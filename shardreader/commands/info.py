@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 from shardreader.commands.common import DONE, CommandError, add_scale, add_volume
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from shardreader.copy_summary import CopySummary
     from shardreader.info import ScaleInfo, VolumeInfo
     from shardreader.manifest import Manifest
+    from shardreader.sharding import ShardingSpec
 
 NAME = "info"
 SUMMARY = "what a volume is, and how much of it is in this copy"
@@ -23,6 +25,7 @@ EXAMPLES = """\
   shardreader info /ssd/fafb-ffn1 --json"""
 
 _NAMES_SHOWN = 3
+_EXTENSION = "{} is an extension of shardreader; other programs may not be able to read this scale"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,6 +78,7 @@ def _scale(
     from shardreader.shard_geometry import chunks_in_volume
 
     sharding = scale.sharding
+    key_directory = os.path.join(directory, *scale.key.split("/"))
     copy = None if sharding is None else summarize_copy(directory, scale, sharding, manifest)
     return {
         "index": scale.index,
@@ -89,9 +93,19 @@ def _scale(
         "grid_size": scale.grid.grid_size,
         "chunks": chunks_in_volume(scale),
         "sharding": None if sharding is None else asdict(sharding),
+        "extensions": _extensions(sharding),
+        "directory_exists": os.path.isdir(key_directory),
         "not_supported": _not_supported(volume, scale, directory),
         "shards": None if copy is None else _copy(copy),
     }
+
+
+def _extensions(sharding: ShardingSpec | None) -> list[str]:
+    """What a scale uses that the specification does not have, and other readers may not know."""
+    if sharding is None:
+        return []
+    encodings = (sharding.minishard_index_encoding, sharding.data_encoding)
+    return ["zstd"] if "zstd" in encodings else []
 
 
 def _not_supported(volume: VolumeInfo, scale: ScaleInfo, directory: str) -> str | None:
@@ -108,7 +122,6 @@ def _not_supported(volume: VolumeInfo, scale: ScaleInfo, directory: str) -> str 
 
 def _copy(copy: CopySummary) -> dict[str, Any]:
     return {
-        "directory_exists": copy.directory_exists,
         "possible": copy.possible,
         "present": copy.present,
         "present_bytes": copy.present_bytes,
@@ -129,7 +142,7 @@ def _lines(document: dict[str, Any]) -> list[str]:
     kind = f"{document['type']}, {document['data_type']}"
     manifest = document["manifest"]
     if manifest is None:
-        known = "none, so it is not known which of the absent shards the source has"
+        known = "none, so it is not known which of the absent files the source has"
     else:
         source = manifest["source"] or "a source that is not named"
         known = f"of {source}, by {_BASES[manifest['basis']]}, {manifest['created']}"
@@ -163,6 +176,9 @@ def _scale_lines(scale: dict[str, Any]) -> list[str]:
     ]
     if scale["not_supported"]:
         lines.append(_line("note", scale["not_supported"]))
+    lines += [_line("note", _EXTENSION.format(name)) for name in scale["extensions"]]
+    if not scale["directory_exists"]:
+        lines.append(_line("note", "the directory of this scale does not exist"))
     return lines + (_copy_lines(scale["shards"]) if scale["shards"] else [])
 
 
@@ -173,7 +189,7 @@ def _encoding(scale: dict[str, Any]) -> str:
 
 def _sharding(sharding: dict[str, Any] | None) -> str:
     if sharding is None:
-        return "none: a file for each chunk"
+        return "none: a file for each chunk; how many are in this copy is not counted"
     return (
         f"{sharding['hash']} hash, {sharding['preshift_bits']} preshift, "
         f"{sharding['minishard_bits']} minishard and {sharding['shard_bits']} shard bits; "
@@ -200,8 +216,6 @@ def _copy_lines(shards: dict[str, Any]) -> list[str]:
         if absent[kind]
     ]
     lines.append(_line("absent", ", ".join(kinds) or "0"))
-    if not shards["directory_exists"]:
-        lines.append(_line("note", "the directory of this scale does not exist"))
     for what, names in (
         ("shard files that no chunk of this volume belongs to", shards["impossible"]),
         ("left-over files that the reader ignores", shards["litter"]),

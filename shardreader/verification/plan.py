@@ -121,7 +121,7 @@ def plan_scale(
         for number in sorted(here)
         if wanted.takes(number)
     )
-    pairs = _first_version(summary.other, lattice) - here.keys()
+    pairs = _first_version((*summary.pairs, *summary.other), lattice) - here.keys()
     absent = _absent(wanted, scale, sharding, manifest, {*here, *pairs}, lattice.count)
     notes = [
         _note(FindingKind.UNEXPECTED_FILE, scale, name, "the name of a possible shard")

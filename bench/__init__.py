@@ -1,0 +1,1 @@
+"""The benchmark suite of shardreader: ``python -m bench PATH`` (see bench/README.md)."""
