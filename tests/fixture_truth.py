@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import csv
 import json
+import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,3 +90,10 @@ def read_expected_points(stem: str) -> list[ExpectedPoint]:
             ExpectedPoint((row["x"], row["y"], row["z"]), int(row["segment"]), row["status"])
             for row in csv.DictReader(file)
         ]
+
+
+def copy_of_fafb_mini() -> Path:
+    """Copy the fixture for one process: verify keeps a state beside the info while it runs."""
+    parent = tempfile.mkdtemp(prefix="shardreader-tests-")
+    atexit.register(shutil.rmtree, parent, ignore_errors=True)
+    return Path(shutil.copytree(FAFB_MINI, Path(parent, FAFB_MINI.name)))

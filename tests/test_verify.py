@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fixture_truth import FAFB_MINI, FIXTURES
+from fixture_truth import FIXTURES, copy_of_fafb_mini
 
 import shardreader
 from shardreader.findings import FindingKind, Severity
 from shardreader.manifest import MANIFEST_NAME, FileRecord, Manifest, ScaleManifest
 from shardreader.verification.run import Progress
 from shardreader.verification.shard_ranges import ShardRanges
+
+FAFB_MINI = copy_of_fafb_mini()
 
 KEY = "8.0x8.0x40.0"
 Writable = Callable[[str], Path]

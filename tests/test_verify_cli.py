@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 from cli import REPOSITORY, assert_refused, run, run_here
-from fixture_truth import FAFB_MINI
+from fixture_truth import copy_of_fafb_mini
 
 from shardreader.verification.state import STATE_NAME
+
+FAFB_MINI = copy_of_fafb_mini()
 
 KEY = "8.0x8.0x40.0"
 Writable = Callable[[str], Path]

@@ -12,13 +12,15 @@ from typing import Any
 
 import jsonschema
 import pytest
-from fixture_truth import FAFB_MINI, FIXTURES
+from fixture_truth import FIXTURES, copy_of_fafb_mini
 
 import shardreader
 from shardreader.verification.picture import COLORS, draw_shards
 from shardreader.verification.render_html import render_html
 from shardreader.verification.render_markdown import render_markdown
 from shardreader.verification.render_text import render_text
+
+FAFB_MINI = copy_of_fafb_mini()
 
 KEY = "8.0x8.0x40.0"
 Writable = Callable[[str], Path]
