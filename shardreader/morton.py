@@ -77,8 +77,9 @@ def _spread_tables(grid_size: Triple) -> list[NDArray[np.uint64]]:
     """For each axis the code of each coordinate: three look-ups instead of a step for each bit."""
     tables = []
     for dim, cells in enumerate(grid_size):
-        columns = np.zeros((cells, 3), dtype=np.uint64)
-        columns[:, dim] = np.arange(cells, dtype=np.uint64)
+        # Coordinate 0 is in every table, that of an axis without cells too.
+        columns = np.zeros((max(cells, 1), 3), dtype=np.uint64)
+        columns[:, dim] = np.arange(max(cells, 1), dtype=np.uint64)
         tables.append(_interleave(columns, grid_size))
     return tables
 
