@@ -12,6 +12,10 @@ from typing import Any, TypeVar, cast
 
 import numba
 
+# numba asks for it in the first call of a kernel. Imported there, by a thread without the lock
+# around compiling, it would leave a child that is forked meanwhile waiting for ever.
+import numpy.ma  # noqa: F401 (imported for that alone)
+
 __all__ = ["INNER_OPTIONS", "KERNEL_OPTIONS", "compile_cached", "inlined"]
 
 _njit: Any = numba.njit
