@@ -84,13 +84,7 @@ class ChunkSource(ABC):
     def chunk_error(self, found: Found, row: int, fault: FormatFault) -> ChunkError:
         """A fault in a chunk's bytes, with all that is known about where."""
         location = self.location(found, row)
-        return ChunkError.at(
-            location,
-            fault.what,
-            expected=fault.expected,
-            found=fault.found,
-            advice=self.advice(str(location.file)),
-        )
+        return ChunkError.from_fault(fault, location, self.advice(str(location.file)))
 
     def advice(self, path: str) -> str:
         """What to do about a file that is damaged or not there."""

@@ -145,6 +145,13 @@ class ShardReaderError(Exception):
         error.expected, error.found = expected, found
         return error
 
+    @classmethod
+    def from_fault(cls: type[_E], fault: FormatFault, location: Location, advice: str) -> _E:
+        """Turn what a decoder found into an error that knows where and what to do next."""
+        return cls.at(
+            location, fault.what, expected=fault.expected, found=fault.found, advice=advice
+        )
+
 
 class InfoError(ShardReaderError, ValueError):
     """The ``info`` file or the manifest breaks its schema, or asks for what is not supported."""

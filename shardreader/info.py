@@ -184,13 +184,7 @@ info of the volume's source
         text = decode_text(data)
         return _parse_volume(parse_object(text), text)
     except FormatFault as fault:
-        raise InfoError.at(
-            Location(file=where),
-            fault.what,
-            expected=fault.expected,
-            found=fault.found,
-            advice=_ADVICE,
-        ) from None
+        raise InfoError.from_fault(fault, Location(file=where), _ADVICE) from None
 
 
 def _parse_volume(document: dict[str, Any], text: str) -> VolumeInfo:

@@ -190,13 +190,7 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
     try:
         return _parse_document(_load(data))
     except FormatFault as fault:
-        raise InfoError.at(
-            Location(file=where),
-            fault.what,
-            expected=fault.expected,
-            found=fault.found,
-            advice=_ADVICE,
-        ) from None
+        raise InfoError.from_fault(fault, Location(file=where), _ADVICE) from None
 
 
 def _load(data: bytes) -> dict[str, Any]:

@@ -342,13 +342,7 @@ class ShardedSource(ChunkSource):
             at = minishard * SHARD_INDEX_ENTRY_BYTES
             where = ByteRange(at, at + SHARD_INDEX_ENTRY_BYTES)
         location = Location(path, shard.number, minishard, byte_range=where)
-        return ShardError.at(
-            location,
-            fault.what,
-            expected=fault.expected,
-            found=fault.found,
-            advice=self.advice(path),
-        )
+        return ShardError.from_fault(fault, location, self.advice(path))
 
     def _keys(self, shard: _Shard) -> NDArray[np.uint64]:
         keys = [np.zeros(0, dtype=np.uint64)]
