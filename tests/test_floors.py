@@ -35,6 +35,8 @@ FLOORS = {
     "flat_output": 1.1,
     "grouping": 1.1,
     "byte_search": 1.1,
+    "libdeflate": 1.1,
+    "seen_lately": 1.0,
     "inflate": 1.2,
     "info": 2.0,
     "shard_index": 2.0,
