@@ -1,4 +1,4 @@
-"""Many gzip members in one call: against gzip itself, and against `inflate` for what is not sound."""
+"""Many gzip members in one call: against gzip, and against `inflate` for what is not sound."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST = 100_000
 
 
 def inflate_all(members: list[bytes], most_bytes: int = MOST) -> list[bytes | None]:
-    """Each member's data by the kernel; None where it leaves the member to `inflate`."""
+    """Each member's data by the kernel; None where that leaves the member to `inflate`."""
     ends = np.cumsum([len(member) for member in members])
     starts = ends - np.array([len(member) for member in members])
     offsets, lengths = np.empty_like(starts), np.empty_like(starts)
