@@ -405,6 +405,6 @@ class ShardedSource(ChunkSource):
 
 def _runs(values: NDArray[Any], rows: NDArray[np.intp]) -> list[NDArray[np.intp]]:
     """Cut `rows` where the parallel `values` change."""
-    if len(rows) == 0:
-        return []
+    if len(rows) < 2:
+        return [rows] if len(rows) else []
     return np.split(rows, np.flatnonzero(values[1:] != values[:-1]) + 1)
