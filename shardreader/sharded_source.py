@@ -407,4 +407,5 @@ def _runs(values: NDArray[Any], rows: NDArray[np.intp]) -> list[NDArray[np.intp]
     """Cut `rows` where the parallel `values` change."""
     if len(rows) < 2:
         return [rows] if len(rows) else []
-    return np.split(rows, np.flatnonzero(values[1:] != values[:-1]) + 1)
+    cuts = (np.flatnonzero(values[1:] != values[:-1]) + 1).tolist()
+    return [rows[a:b] for a, b in zip([0, *cuts], [*cuts, len(rows)], strict=True)]

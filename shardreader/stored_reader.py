@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardreader.cache import ByteCache
-from shardreader.compile_lock import compiling
 from shardreader.errors import FormatFault, PointStatus
 from shardreader.found import Found, ReadJob, plan_reads
-from shardreader.inflate import inflate, most_stored_bytes
+from shardreader.inflate import inflate, loaded_libdeflate, most_stored_bytes
 from shardreader.seen_lately import SeenLately
 from shardreader.store import StaleFileError
 from shardreader.workers import Workers
@@ -101,7 +100,7 @@ class StoredReader:
             The operating system refuses.
         """
         stale: list[int] = []
-        at_once = None if consume_many is None else _libdeflate()
+        at_once = None if consume_many is None else loaded_libdeflate()
 
         def run(task: _Task) -> None:
             try:
@@ -188,7 +187,14 @@ class StoredReader:
                 np.concatenate([places + by for places, by in zip(lists, shifts, strict=True)])
                 for lists in ([job.starts for job in jobs], [job.ends for job in jobs])
             )
-            done = self._inflate_many(libdeflate, space, rows, starts, ends, consume_many)
+            done = libdeflate.inflate_each(
+                space,
+                space.stored,
+                starts,
+                ends,
+                self.most_encoded_bytes,
+                lambda some, *words: consume_many(rows[some], *words),
+            )
         if not done.all():
             # Damaged, or unusual: read once more, by what can tell.
             for job in jobs:
@@ -196,29 +202,6 @@ class StoredReader:
                 done = done[len(job.rows) :]
                 if left is not None:
                     self._run(left, consume, fail, keep=False)
-
-    def _inflate_many(
-        self,
-        libdeflate: ModuleType,
-        space: Any,
-        rows: NDArray[np.intp],
-        starts: NDArray[np.int64],
-        ends: NDArray[np.int64],
-        consume_many: ConsumeMany,
-    ) -> NDArray[np.bool_]:
-        """Hand over the chunks of a workspace, an arena full at a time; say which are done."""
-        most = self.most_encoded_bytes
-        offsets, lengths = np.empty_like(starts), np.empty_like(starts)
-        done = np.zeros(len(rows), dtype=np.bool_)
-        words = space.arena.view(np.uint32)
-        first = 0
-        while first < len(rows):
-            last = libdeflate.inflate_some(space, starts, ends, first, most, offsets, lengths)
-            found = lengths[first:last]
-            whole = np.flatnonzero((found > 0) & (found & 3 == 0)) + first
-            done[whole] = consume_many(rows[whole], words, offsets[whole] >> 2, lengths[whole] >> 2)
-            first = last
-        return done
 
     def _run(self, job: ReadJob, consume: Consume, fail: Fail, *, keep: bool) -> None:
         name, identity, encoding = job.file
@@ -287,14 +270,6 @@ def _tasks(jobs: list[ReadJob], at_once: ModuleType | None, *, jobs_wanted: int)
         chunks += len(job.rows)
         stored += length
     return tasks
-
-
-def _libdeflate() -> ModuleType | None:
-    """What inflates many chunks at once, where that is to be had."""
-    with compiling:
-        # numba, which what takes many chunks at once needs too
-        from shardreader import libdeflate
-    return libdeflate if libdeflate.usable() else None
 
 
 def _hand_over(row: int, encoded: bytes, consume: Any, fail: Fail) -> None:
