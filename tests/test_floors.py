@@ -76,6 +76,7 @@ FLOORS = {
     "point_read": 4.0,
     "volume": 4.1,
     "runner": 4.0,
+    "dask_runner": 4.1,
     "shard_lattice": 4.0,
     "shard_check": 4.0,
     "listed_source": 4.1,
