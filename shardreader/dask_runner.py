@@ -1,11 +1,12 @@
 """Maps jobs over the machines of a dask cluster that share the storage. Floor 4.
 
 The scheduler holds no more jobs than keep its workers busy, so that nothing there grows with the
-number of shards. A job travels as bytes and is only unpacked by a worker of the same version.
+number of shards. A job travels as bytes, and a worker unpacks it only if it has the same version.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import pickle
 import queue
@@ -20,7 +21,7 @@ from shardreader.runner import Runner, ThreadRunner
 from shardreader.store import LocalStore, StaleFileError
 from shardreader.version import __version__
 
-__all__ = ["DaskRunner", "SharedVolume", "connect", "make_runner"]
+__all__ = ["DaskRunner", "SharedVolume", "connect", "disconnect", "make_runner"]
 
 _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")
@@ -31,6 +32,7 @@ _SECONDS_BETWEEN_LOOKS = 5.0
 _JOBS_PER_THREAD = 2
 _LEAST_JOBS = 4
 _CONNECT_SECONDS = 10
+_CLOSE_SECONDS = 2
 # What dask raises when it cannot talk to the scheduler.
 _NO_CONNECTION = (OSError, RuntimeError, ValueError, TypeError)
 _RESUME = "what is done is kept: go on with --resume (in Python: with the same state=)"
@@ -193,11 +195,11 @@ class DaskRunner:
     ) -> tuple[str, Any]:
         name = getattr(work, "__name__", "job").strip("_")
         key = f"shardreader-{name}-{uuid.uuid4().hex}"
-        payload = pickle.dumps((work, job))
+        call = pickle.dumps(_Call(self._volume, pickle.dumps((work, job))))
         try:
-            future = self._client.submit(
-                carry_out, __version__, self._volume, payload, key=key, pure=False
-            )
+            # Dask ends a worker that lacks the module of a function. All of them have pickle's, and
+            # what is wrong with the bytes is an error like any other.
+            future = self._client.submit(pickle.loads, call, key=key, pure=False)
         except _NO_CONNECTION as error:
             raise _lost_scheduler(error) from None
         client = self._client
@@ -241,8 +243,21 @@ class _Arrival(Generic[_Job, _Result]):
         raise _translated(self.error, self.job)
 
 
-def carry_out(version: str, volume: SharedVolume, payload: bytes) -> Any:
-    """Do one job on a worker: called there by dask.
+@dataclass(frozen=True)
+class _Call:
+    """Is carried out where it is unpickled, and gives the result of its job there."""
+
+    volume: SharedVolume
+    payload: bytes
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        # No class of ours among the arguments: another version may have another one.
+        seen = self.volume.directory, self.volume.info_digest
+        return carry_out, (__version__, *seen, self.payload)
+
+
+def carry_out(version: str, directory: str, info_digest: str, payload: bytes) -> Any:
+    """Do one job on a worker.
 
     Raises
     ------
@@ -256,6 +271,7 @@ def carry_out(version: str, volume: SharedVolume, payload: bytes) -> Any:
             f"worker {worker} has shardreader {__version__}, and the machine that asks has "
             f"{version}: install the same version on all of them"
         )
+    volume = SharedVolume(directory, info_digest)
     volume.confirm(worker)
     work, job = pickle.loads(payload)  # noqa: S301 (from the client, whose code runs here anyway)
     result = work(job)
@@ -302,6 +318,12 @@ def connect(address: str) -> Any:
         ) from None
 
 
+def disconnect(client: Any) -> None:
+    """Close a client, whether or not its scheduler is there to hear of it."""
+    with contextlib.suppress(OSError, _distributed().TimeoutError):
+        client.close(timeout=_CLOSE_SECONDS)
+
+
 def _distributed() -> Any:
     try:
         import distributed
@@ -335,5 +357,10 @@ def _translated(error: BaseException, job: object) -> BaseException:
             f"{job}: {error.allowed_failures + 1} workers died over it, one after the other, the "
             f"last at {error.last_worker.address}; see the logs of the workers: they may have too "
             f"little memory; {_RESUME}"
+        )
+    if isinstance(error, ImportError) and (error.name or "").split(".")[0] == "shardreader":
+        return ClusterError(
+            f"a worker has no shardreader, or a very old one ({error}): install the same version, "
+            f"{__version__}, on all machines"
         )
     return error

@@ -31,8 +31,6 @@ __all__ = [
     "say",
 ]
 
-# To say goodbye to a scheduler that may be gone.
-_CLOSE_SECONDS = 2
 DONE = 0
 """Exit status: done and whole."""
 INCOMPLETE = 1
@@ -179,7 +177,7 @@ def opened_runner(arguments: argparse.Namespace, directory: str) -> Iterator[Run
     ------
     CommandError
     """
-    from shardreader.dask_runner import connect, make_runner
+    from shardreader.dask_runner import connect, disconnect, make_runner
     from shardreader.errors import ShardReaderError
 
     if arguments.dask is None:
@@ -189,13 +187,30 @@ def opened_runner(arguments: argparse.Namespace, directory: str) -> Iterator[Run
         client = connect(arguments.dask)
     except ShardReaderError as error:
         raise CommandError(str(error)) from error
+    with _quiet_dask():
+        try:
+            runner = make_runner(directory, threads=None, client=client)
+            if not runner.workers:
+                say(f"{arguments.dask} has no workers yet: waiting for them")
+            yield runner
+        finally:
+            disconnect(client)
+
+
+@contextmanager
+def _quiet_dask() -> Iterator[None]:
+    """Keep dask from logging with a traceback what the command says in a line."""
+    import logging
+
+    handlers = logging.getLogger("distributed").handlers
+    levels = [handler.level for handler in handlers]
     try:
-        runner = make_runner(directory, threads=None, client=client)
-        if not runner.workers:
-            say(f"{arguments.dask} has no workers yet: waiting for them")
-        yield runner
+        for handler in handlers:
+            handler.setLevel(logging.CRITICAL)
+        yield
     finally:
-        client.close(timeout=_CLOSE_SECONDS)
+        for handler, level in zip(handlers, levels, strict=True):
+            handler.setLevel(level)
 
 
 @contextmanager
