@@ -35,7 +35,7 @@ _CONNECT_SECONDS = 10
 _CLOSE_SECONDS = 2
 # What dask raises when it cannot talk to the scheduler.
 _NO_CONNECTION = (OSError, RuntimeError, ValueError, TypeError)
-_RESUME = "what is done is kept: go on with --resume (in Python: with the same state=)"
+_RESUME = "go on with --resume (in Python: with the same call, if it was given a state=)"
 
 
 @dataclass(frozen=True)
