@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -105,8 +107,12 @@ def test_jobs_that_wait_are_withdrawn(client: Any, runner: DaskRunner, tmp_path:
     def stop(_signal: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
+    def interrupt_when_two_run() -> None:
+        wait_until(lambda: len(list(folder.glob("*-0"))) == 2)
+        os.kill(os.getpid(), signal.SIGALRM)
+
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, 1.5)
+    threading.Thread(target=interrupt_when_two_run, daemon=True).start()
     try:
         with pytest.raises(KeyboardInterrupt):
             next(results)
@@ -238,6 +244,25 @@ def test_ctrl_c_ends_the_command_with_the_report_so_far(client: Any) -> None:
     resumed = run_here("verify", path, "--resume", "--allow-absent")
     assert "9 checked, 3 of them before" in resumed.stdout
     wait_until(lambda: not tasks_of(client))
+
+
+@pytest.mark.slow
+def test_progress_shows_the_workers(client: Any) -> None:
+    ours, theirs = os.openpty()
+    command = ["verify", str(copy_of_fafb_mini()), "--dask", client.scheduler.address]
+    with subprocess.Popen(
+        [sys.executable, "-m", "shardreader", *command],
+        cwd=REPOSITORY,
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+    ):
+        os.close(theirs)
+        with open(ours, encoding="utf-8", errors="replace") as terminal:
+            told = ""
+            with contextlib.suppress(OSError):  # Linux says so when the other end is closed
+                for line in terminal:
+                    told += line
+    assert "0 findings, 2 workers" in told
 
 
 @pytest.mark.slow
