@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -248,7 +250,9 @@ def test_ctrl_c_ends_the_command_with_the_report_so_far(client: Any) -> None:
 
 @pytest.mark.slow
 def test_progress_shows_the_workers(client: Any) -> None:
+    fcntl, termios = pytest.importorskip("fcntl"), pytest.importorskip("termios")
     ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
     command = ["verify", str(copy_of_fafb_mini()), "--dask", client.scheduler.address]
     with subprocess.Popen(
         [sys.executable, "-m", "shardreader", *command],
@@ -257,12 +261,12 @@ def test_progress_shows_the_workers(client: Any) -> None:
         stderr=theirs,
     ):
         os.close(theirs)
-        with open(ours, encoding="utf-8", errors="replace") as terminal:
-            told = ""
-            with contextlib.suppress(OSError):  # Linux says so when the other end is closed
-                for line in terminal:
-                    told += line
-    assert "0 findings, 2 workers" in told
+        told = b""
+        with contextlib.suppress(OSError):  # Linux says so when the other end is closed
+            while piece := os.read(ours, 4096):
+                told += piece
+        os.close(ours)
+    assert b"0 findings, 2 workers" in told
 
 
 @pytest.mark.slow
@@ -279,7 +283,10 @@ def test_a_scheduler_that_goes_away_is_one_error_and_what_is_done_is_kept(tmp_pa
     assert "--resume" in line
     resumed = run_here("verify", path, "--resume", "--allow-absent")
     assert resumed.returncode == 0
-    assert ", 3 of them before" in resumed.stdout
+    # Some more had come in when the third was shown; not all, for few are handed over at a time.
+    (before,) = re.findall(r"(\d) of them before", resumed.stdout)
+    assert 3 <= int(before) < 9
+    assert f"  {before}           whole" in done.stdout
     assert not (path / STATE_NAME).exists()
 
 
