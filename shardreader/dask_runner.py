@@ -7,21 +7,21 @@ number of shards. A job travels as bytes, and a worker unpacks it only if it has
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import pickle
 import queue
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from shardreader.errors import ClusterError, ReadError
+from shardreader.errors import ClusterError
 from shardreader.runner import Runner, ThreadRunner
-from shardreader.store import LocalStore, StaleFileError
+from shardreader.shared_volume import HOW_TO_GO_ON, SharedVolume
 from shardreader.version import __version__
 
-__all__ = ["DaskRunner", "SharedVolume", "connect", "disconnect", "make_runner"]
+__all__ = ["DaskRunner", "connect", "disconnect", "make_runner"]
 
 _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")
@@ -35,71 +35,6 @@ _CONNECT_SECONDS = 10
 _CLOSE_SECONDS = 2
 # What dask raises when it cannot talk to the scheduler.
 _NO_CONNECTION = (OSError, RuntimeError, ValueError, TypeError)
-_RESUME = "go on with --resume (in Python: with the same call, if it was given a state=)"
-
-
-@dataclass(frozen=True)
-class SharedVolume:
-    """The volume as this machine sees it; every worker must see the same one.
-
-    Parameters
-    ----------
-    directory : str
-        That of ``info``.
-    info_digest : str
-        SHA-256 of the bytes of ``info``.
-    """
-
-    directory: str
-    info_digest: str
-
-    @classmethod
-    def seen_here(cls, directory: str) -> SharedVolume:
-        """What there is now.
-
-        Raises
-        ------
-        ReadError
-            There is no ``info``, or it cannot be read.
-
-        Examples
-        --------
-        >>> seen = SharedVolume.seen_here("fixtures/fafb-mini")
-        >>> seen == SharedVolume.seen_here("fixtures/fafb-mini")
-        True
-        """
-        store = LocalStore(directory)
-        try:
-            identity = store.identity("info")
-            if identity is None:
-                raise ReadError(f"{store.path('info')}: no such file")
-            data = store.read("info", start=0, end=identity.size, identity=identity)
-        except StaleFileError:
-            raise ReadError(f"{store.path('info')}: changed while it was read") from None
-        finally:
-            store.close()
-        return cls(directory, hashlib.sha256(data).hexdigest())
-
-    def confirm(self, worker: str) -> None:
-        """Refuse a machine that sees no volume there, or another one.
-
-        Raises
-        ------
-        ClusterError
-        """
-        try:
-            here = SharedVolume.seen_here(self.directory)
-        except ReadError as error:
-            raise ClusterError(
-                f"worker {worker} does not see the volume: {error}; every machine must see it "
-                f"under the same path. This says nothing about the data; {_RESUME}"
-            ) from None
-        if here != self:
-            raise ClusterError(
-                f"worker {worker} sees another volume at {self.directory}: expected an info with "
-                f"SHA-256 {self.info_digest}, found {here.info_digest}; every machine must see "
-                f"the same volume under the same path; {_RESUME}"
-            )
 
 
 class DaskRunner:
@@ -114,6 +49,8 @@ class DaskRunner:
         A synchronous one. It stays open.
     directory : str
         The volume that the jobs are about; a worker that does not see the same one is refused.
+    tell : callable, optional
+        Takes a line when there are no workers and so nothing goes on; a warning by default.
 
     Raises
     ------
@@ -123,12 +60,16 @@ class DaskRunner:
         There is no volume here.
     """
 
-    def __init__(self, client: Any, directory: str) -> None:
+    def __init__(
+        self, client: Any, directory: str, tell: Callable[[str], None] | None = None
+    ) -> None:
         distributed = _distributed()
         if not isinstance(client, distributed.Client) or client.asynchronous:
             raise TypeError(f"client must be a synchronous dask.distributed.Client, not {client!r}")
         self._client = client
         self._volume = SharedVolume.seen_here(directory)
+        self._tell = tell or _warn
+        self._told = False
         self._threads = 0
         self._workers = 0
         self._looked = -_SECONDS_BETWEEN_LOOKS
@@ -222,6 +163,10 @@ class DaskRunner:
             except queue.Empty:
                 if self._client.status != "running":
                     raise _lost_scheduler(f"the client is {self._client.status}") from None
+                if not self.workers and not self._told:
+                    self._tell("the dask cluster has no workers: waiting for some")
+                # Once for each time that they are all gone.
+                self._told = not self.workers
 
 
 @dataclass(frozen=True)
@@ -279,7 +224,13 @@ def carry_out(version: str, directory: str, info_digest: str, payload: bytes) ->
     return result
 
 
-def make_runner(directory: str, *, threads: int | None, client: Any) -> Runner:
+def make_runner(
+    directory: str,
+    *,
+    threads: int | None,
+    client: Any,
+    tell: Callable[[str], None] | None = None,
+) -> Runner:
     """Threads of this process, or the workers of a cluster.
 
     Raises
@@ -293,7 +244,7 @@ def make_runner(directory: str, *, threads: int | None, client: Any) -> Runner:
         return ThreadRunner(threads)
     if threads is not None:
         raise ValueError("threads are those of this process; with a client the workers have theirs")
-    return DaskRunner(client, directory)
+    return DaskRunner(client, directory, tell)
 
 
 def connect(address: str) -> Any:
@@ -313,7 +264,7 @@ def connect(address: str) -> Any:
         )
     except _NO_CONNECTION as error:
         raise ClusterError(
-            f"{address}: no dask scheduler answers: {str(error).splitlines()[0]}; give its "
+            f"{address}: no dask scheduler answers: {_first_line(error)}; give its "
             "address, such as tcp://node1:8786"
         ) from None
 
@@ -341,10 +292,18 @@ def _worker_address() -> str:
     return str(distributed.get_worker().address)
 
 
+def _warn(line: str) -> None:
+    warnings.warn(line, RuntimeWarning, stacklevel=2)
+
+
+def _first_line(error: object) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 def _lost_scheduler(reason: object) -> ClusterError:
     return ClusterError(
         "the dask scheduler went away, or closed the connection "
-        f"({str(reason).splitlines()[0]}); this says nothing about the data; {_RESUME}"
+        f"({_first_line(reason)}); this says nothing about the data; {HOW_TO_GO_ON}"
     )
 
 
@@ -354,9 +313,9 @@ def _translated(error: BaseException, job: object) -> BaseException:
 
     if isinstance(error, distributed.scheduler.KilledWorker):
         return ClusterError(
-            f"{job}: {error.allowed_failures + 1} workers died over it, one after the other, the "
-            f"last at {error.last_worker.address}; see the logs of the workers: they may have too "
-            f"little memory; {_RESUME}"
+            f"{job}: {error.allowed_failures + 1} workers died while they had it, one after the "
+            f"other, the last at {error.last_worker.address}; see the logs of the workers: they may have too "
+            f"little memory; {HOW_TO_GO_ON}"
         )
     if isinstance(error, ImportError) and (error.name or "").split(".")[0] == "shardreader":
         return ClusterError(

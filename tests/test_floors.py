@@ -81,6 +81,7 @@ FLOORS = {
     "dask_array": 4.1,
     "volume": 4.2,
     "runner": 4.0,
+    "shared_volume": 4.0,
     "dask_runner": 4.1,
     "shard_lattice": 4.0,
     "shard_check": 4.0,

@@ -189,10 +189,7 @@ def opened_runner(arguments: argparse.Namespace, directory: str) -> Iterator[Run
         raise CommandError(str(error)) from error
     with _quiet_dask():
         try:
-            runner = make_runner(directory, threads=None, client=client)
-            if not runner.workers:
-                say(f"{arguments.dask} has no workers yet: waiting for them")
-            yield runner
+            yield make_runner(directory, threads=None, client=client, tell=say)
         finally:
             disconnect(client)
 
