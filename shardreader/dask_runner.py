@@ -314,8 +314,8 @@ def _translated(error: BaseException, job: object) -> BaseException:
     if isinstance(error, distributed.scheduler.KilledWorker):
         return ClusterError(
             f"{job}: {error.allowed_failures + 1} workers died while they had it, one after the "
-            f"other, the last at {error.last_worker.address}; see the logs of the workers: they may "
-            f"have too little memory; {HOW_TO_GO_ON}"
+            f"other, the last at {error.last_worker.address}; see the logs of the workers: they "
+            f"may have too little memory; {HOW_TO_GO_ON}"
         )
     if isinstance(error, ImportError) and (error.name or "").split(".")[0] == "shardreader":
         return ClusterError(
