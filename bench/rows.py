@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-import numpy as np
-
 from bench import limits
 from bench.errors import Unequal
 from bench.measure import Pairs, Side, compare, time_pairs
