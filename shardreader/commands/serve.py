@@ -1,0 +1,46 @@
+"""``shardreader serve``: a local copy for Neuroglancer, over HTTP. Floor 6."""
+
+from __future__ import annotations
+
+import argparse
+
+from shardreader.commands.common import DONE, add_volume, say
+from shardreader.commands.web import add_port, start_server
+
+NAME = "serve"
+SUMMARY = "serve a local copy to Neuroglancer and other readers"
+DESCRIPTION = """\
+Serve the copy over HTTP until Ctrl-C, and print the address to paste as a source into
+Neuroglancer (the hosted one asks your permission to reach this machine: allow it; Safari
+does not). Only this machine can reach it, only with the whole address, and only the files
+of the volume.
+A chunk that is not downloaded is an error (410), not background (404): Neuroglancer leaves
+its place empty. shardreader view marks such places."""
+EXAMPLES = """\
+  shardreader serve /ssd/fafb-ffn1
+  shardreader serve /ssd/fafb-ffn1 --port 8000
+  shardreader serve /ssd/fafb-ffn1 --host 0.0.0.0     (everybody in this network)"""
+
+_LOOPBACK = "127.0.0.1"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the arguments of the command."""
+    add_volume(parser)
+    add_port(parser)
+    parser.add_argument(
+        "--host",
+        default=_LOOPBACK,
+        metavar="ADDRESS",
+        help=f"the address to listen at; default: {_LOOPBACK}, this machine alone",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command; returns the exit status."""
+    server = start_server(arguments.volume, host=arguments.host, port=arguments.port, extra="serve")
+    print(f"precomputed://{server.url}", flush=True)
+    say("serving; Ctrl-C stops it")
+    server.run_until_interrupted()
+    say("stopped")
+    return DONE
