@@ -5,7 +5,13 @@ from __future__ import annotations
 import argparse
 
 from shardreader.commands.common import DONE, add_volume, say
-from shardreader.commands.web import add_port, start_server
+from shardreader.commands.web import (
+    add_port,
+    listen_error,
+    not_installed,
+    say_left_out,
+    served_volume,
+)
 
 NAME = "serve"
 SUMMARY = "serve a local copy to Neuroglancer and other readers"
@@ -38,7 +44,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
-    server = start_server(arguments.volume, host=arguments.host, port=arguments.port, extra="serve")
+    try:
+        from shardreader.serving.server import VolumeServer
+    except ImportError as error:
+        raise not_installed(error, "serve") from None
+    served = served_volume(arguments.volume)
+    try:
+        server = VolumeServer(served, host=arguments.host, port=arguments.port)
+    except OSError as error:
+        raise listen_error(error, arguments.host, arguments.port) from error
+    say_left_out(served)
     print(f"precomputed://{server.url}", flush=True)
     say("serving; Ctrl-C stops it")
     server.run_until_interrupted()

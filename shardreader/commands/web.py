@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from shardreader.commands.common import CommandError, say
 
 if TYPE_CHECKING:
-    from shardreader.serving.server import VolumeServer
+    from shardreader.serving.served_volume import ServedVolume
 
-__all__ = ["add_port", "listen_error", "start_server"]
+__all__ = ["add_port", "listen_error", "not_installed", "say_left_out", "served_volume"]
 
 _LAST_PORT = 65535
 
@@ -29,38 +29,28 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def start_server(path: str, *, host: str, port: int, extra: str) -> VolumeServer:
-    """A server of a copy that listens already; whatever keeps it from that is a `CommandError`.
-
-    Parameters
-    ----------
-    path : str
-        The directory of the volume.
-    host, port
-        As for `VolumeServer`.
-    extra : str
-        What to install if the web server library is not there.
-    """
+def served_volume(path: str) -> ServedVolume:
+    """The files of a copy; whatever keeps them from being served is a `CommandError`."""
     from shardreader.errors import ShardReaderError
+    from shardreader.serving.served_volume import ServedVolume
 
     try:
-        from shardreader.serving.served_volume import ServedVolume
-        from shardreader.serving.server import VolumeServer
-    except ImportError as error:
-        raise CommandError(
-            f"the library {error.name} is not installed; run: pip install 'shardreader[{extra}]'"
-        ) from None
-    try:
-        served = ServedVolume(path)
+        return ServedVolume(path)
     except ShardReaderError as error:
         raise CommandError(str(error)) from error
-    try:
-        server = VolumeServer(served, host=host, port=port)
-    except OSError as error:
-        raise listen_error(error, host, port) from error
+
+
+def say_left_out(served: ServedVolume) -> None:
+    """What the info names and the copy has not is not shown."""
     for member in served.left_out:
         say(f"info names {member}, which is not in this copy: left out of what is served")
-    return server
+
+
+def not_installed(error: ImportError, extra: str) -> CommandError:
+    """What to install."""
+    return CommandError(
+        f"the library {error.name} is not installed; run: pip install 'shardreader[{extra}]'"
+    )
 
 
 def listen_error(error: OSError, host: str, port: int) -> CommandError:

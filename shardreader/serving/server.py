@@ -1,6 +1,7 @@
-"""The HTTP server of a copy. Floor 5; with `requests` alone to import the web server library.
+"""The HTTP server of a copy. Floor 5.
 
-The library is tornado, of the extra ``[serve]``, which the package of Neuroglancer needs too.
+The web server library is tornado, of the extra ``[serve]``; the package ``neuroglancer`` needs it
+too.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tornado.web import Application, RequestHandler, StaticFileHandler
 
 from shardreader.serving.served_volume import NOT_FOUND, Refusal, ServedFile, ServedVolume
 
-__all__ = ["LOOPBACK", "VolumeServer"]
+__all__ = ["LOOPBACK", "VolumeServer", "new_token", "volume_rule"]
 
 LOOPBACK = "127.0.0.1"
 # 128 bits: nobody finds the volume by trying.
@@ -41,6 +42,16 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 _PREFLIGHT_SECONDS = 600
+
+
+def new_token() -> str:
+    """A part of a URL that cannot be guessed."""
+    return secrets.token_urlsafe(_TOKEN_BYTES)
+
+
+def volume_rule(served: ServedVolume, token: str) -> tuple[str, type[RequestHandler], Any]:
+    """What makes a tornado application serve a copy below ``/token/``."""
+    return rf"/{token}/(.*)", _FileHandler, {"path": served.directory, "served": served}
 
 
 class VolumeServer:
@@ -72,10 +83,10 @@ class VolumeServer:
         name = socket.gethostname() if host in ("0.0.0.0", "::", "") else host  # noqa: S104
         if family == socket.AF_INET6 and ":" in name:
             name = f"[{name}]"
-        token = secrets.token_urlsafe(_TOKEN_BYTES)
+        token = new_token()
         self.url = f"http://{name}:{address[1]}/{token}"
         self._application = Application(
-            [(rf"/{token}/(.*)", _FileHandler, {"path": served.directory, "served": served})],
+            [volume_rule(served, token)],
             default_handler_class=_NothingHere,
             log_function=_log_nothing,
         )

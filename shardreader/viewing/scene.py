@@ -1,0 +1,258 @@
+"""What the viewer shows when it opens: layers, place, scale. Floor 5."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shardreader.copy_map import CopyMap, ShardState, read_copy_map
+from shardreader.errors import OutOfBoundsError, PointStatus
+from shardreader.grid import Box
+from shardreader.info import ScaleInfo
+from shardreader.open_files import read_volume_files
+from shardreader.point_files import open_points
+from shardreader.points import points_to_voxels
+from shardreader.viewing.layers import SEGMENTS, Layer, absent_layer, damage_layer, points_layer
+from shardreader.viewing.report_boxes import read_damage
+from shardreader.volume import Volume
+
+__all__ = ["MOST_POINTS", "Scene", "make_scene", "viewer_state"]
+
+MOST_POINTS = 5_000
+"""The viewer keeps each in its state, and sends that with every move."""
+
+_METRES_PER_NM = 1e-9
+_OTHERS_ALPHA = 0.15
+
+Place = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is shown of a volume.
+
+    Parameters
+    ----------
+    scale : ScaleInfo
+        Whose voxels the viewer counts in.
+    volume_type : {"segmentation", "image"}
+    title : str
+    position : (float, float, float)
+        In voxels.
+    layers : tuple of Layer
+        Beside the volume.
+    notes : tuple of str
+        What the user must know.
+    """
+
+    scale: ScaleInfo
+    volume_type: str
+    title: str
+    position: Place
+    layers: tuple[Layer, ...]
+    notes: tuple[str, ...]
+
+
+def make_scene(
+    volume: Volume,
+    *,
+    at: Sequence[float] | None = None,
+    points: str | None = None,
+    units: str | None = None,
+    resolution: Sequence[float] | None = None,
+    report: str | os.PathLike[str] | None = None,
+) -> Scene:
+    """Read what is to be shown.
+
+    Parameters
+    ----------
+    volume : Volume
+    at : three numbers, optional
+        Where to look.
+    points : str, optional
+        A table, as `open_points` takes it.
+    units, resolution
+        Of `at` and `points`, as in `Volume.lookup`.
+    report : path, optional
+        A report of ``verify``, as JSON.
+
+    Raises
+    ------
+    OutOfBoundsError
+        `at` is outside the volume.
+    PointFileError, InfoError, OSError
+        A file cannot be used.
+    """
+    files = read_volume_files(volume.path, volume.scale.index, None)
+    found = read_copy_map(files)
+    notes: list[str] = []
+    layers: list[Layer] = []
+    absent = None if found is None else absent_layer(found)
+    if found is None:
+        notes.append("what is not downloaded is not marked: its shards are no boxes")
+    if absent is not None:
+        layers.append(absent)
+    position = None if at is None else _place(volume, at, units, resolution)
+    if points is not None:
+        layer, first, shown = _points(volume, points, units, resolution)
+        layers.append(layer)
+        notes += shown
+        position = position or first
+    if report is not None:
+        damage = read_damage(report, files.volume, files.scale)
+        layers.append(damage_layer(damage))
+        if position is None and damage:
+            position = _middle(damage[0][0])
+        notes.append(f"the report lists {len(damage):,} places with damage")
+    return Scene(
+        files.scale,
+        files.volume.volume_type,
+        f"{os.path.basename(volume.path)}: shardreader",
+        position or first_position(volume, found),
+        tuple(layers),
+        tuple(notes),
+    )
+
+
+def viewer_state(scene: Scene, url: str, *, segments: Sequence[int] = ()) -> dict[str, Any]:
+    """The JSON that Neuroglancer's state is set to.
+
+    Parameters
+    ----------
+    scene : Scene
+    url : str
+        Where the volume is served.
+    segments : sequence of int
+        Selected from the start; without any, all are in colour.
+    """
+    volume: dict[str, Any] = {
+        "type": scene.volume_type,
+        "name": SEGMENTS,
+        "source": f"precomputed://{url}",
+    }
+    if scene.volume_type == "segmentation":
+        # Labels may be above 2**53: as text they stay exact.
+        volume["segments"] = [str(label) for label in segments]
+        volume["selectedAlpha"] = 1
+        volume["notSelectedAlpha"] = _OTHERS_ALPHA if segments else 0
+    state: dict[str, Any] = {
+        "title": scene.title,
+        "dimensions": {
+            axis: [size * _METRES_PER_NM, "m"]
+            for axis, size in zip("xyz", scene.scale.resolution, strict=True)
+        },
+        "position": list(scene.position),
+        "crossSectionScale": 1,
+        "projectionScale": 4096,
+        "crossSectionBackgroundColor": "#000000",
+        "layers": [volume, *(layer.to_json() for layer in scene.layers)],
+        "layout": "4panel",
+    }
+    if scene.layers:
+        state["selectedLayer"] = {"layer": scene.layers[-1].name, "visible": True}
+    return state
+
+
+def first_position(volume: Volume, found: CopyMap | None) -> Place:
+    """A place with data, as near to the middle of what is here as the indices tell."""
+    box = volume.bounds
+    if found is None or not found.count(ShardState.HERE):
+        return _middle(box)
+    places = np.argwhere(found.states == ShardState.HERE)
+    x, y, z = _central(places)
+    box = found.voxels(Box((x, y, z), (x + 1, y + 1, z + 1)))
+    cells, status = volume.stored_chunks(box)
+    stored = np.argwhere(status == PointStatus.OK)
+    if not len(stored):
+        return _middle(box)
+    cell = np.array(cells.lower) + _central(stored)
+    return _middle(volume.scale.grid.cell_box(tuple(cell.tolist())))
+
+
+def _central(places: NDArray[np.intp]) -> tuple[int, int, int]:
+    """The one of some places, shape (n, 3), that is nearest to the middle of all."""
+    x, y, z = places[np.abs(places - places.mean(axis=0)).sum(axis=1).argmin()].tolist()
+    return x, y, z
+
+
+def _middle(box: Box) -> Place:
+    x, y, z = ((a + b) // 2 + 0.5 for a, b in zip(box.lower, box.upper, strict=True))
+    return x, y, z
+
+
+def _place(
+    volume: Volume,
+    at: Sequence[float],
+    units: str | None,
+    resolution: Sequence[float] | None,
+) -> Place:
+    voxels, status, _ = points_to_voxels(
+        [list(at)],
+        units=units,
+        resolution=resolution,
+        voxel_size=volume.resolution,
+        bounds=volume.bounds,
+    )
+    if status[0] != PointStatus.OK:
+        raise OutOfBoundsError(
+            f"--at is outside the volume: voxel {tuple(voxels[0].tolist())}, the volume is "
+            f"{volume.bounds}; is the unit right?"
+        )
+    x, y, z = (voxels[0] + 0.5).tolist()
+    return x, y, z
+
+
+def _points(
+    volume: Volume, path: str, units: str | None, resolution: Sequence[float] | None
+) -> tuple[Layer, Place | None, list[str]]:
+    """The layer of a table, its first place with a label, and what is not shown of it."""
+    with open_points(path, sys.stdin.buffer) as table:
+        points, rows, total = _thinned(block.points for block in table.blocks())
+    labels, status = volume.lookup(points, units=units, resolution=resolution, return_status=True)
+    voxels, _, _ = points_to_voxels(
+        points,
+        units=units,
+        resolution=resolution,
+        voxel_size=volume.resolution,
+        bounds=volume.bounds,
+    )
+    notes = []
+    if len(points) < total:
+        notes.append(f"{path}: the viewer shows {len(points):,} of {total:,} points, evenly chosen")
+    placed = np.flatnonzero(status != PointStatus.INVALID)
+    if len(placed) < len(points):
+        count = len(points) - len(placed)
+        notes.append(f"{path}: {count:,} points are INVALID (no position) and not shown")
+    middles = voxels[placed] + 0.5
+    shown = status[placed]
+    layer = points_layer(
+        middles, labels[placed].tolist(), shown.tolist(), (rows[placed] + 1).tolist()
+    )
+    first = middles[shown == PointStatus.OK][:1].tolist()
+    return layer, tuple(first[0]) if first else None, notes
+
+
+def _thinned(
+    blocks: Iterable[NDArray[Any]],
+) -> tuple[NDArray[Any], NDArray[np.int64], int]:
+    """Every n-th of the points, so that at most `MOST_POINTS` stay; their rows, and how many."""
+    kept: list[NDArray[Any]] = []
+    rows: list[NDArray[np.int64]] = []
+    step, total = 1, 0
+    for block in blocks:
+        chosen = np.arange(-total % step, len(block), step)
+        kept.append(block[chosen])
+        rows.append(chosen + total)
+        total += len(block)
+        while sum(map(len, rows)) > MOST_POINTS:
+            # Their rows are the multiples of the step.
+            kept, rows, step = [np.concatenate(kept)[::2]], [np.concatenate(rows)[::2]], 2 * step
+    if not kept:
+        return np.zeros((0, 3)), np.zeros(0, np.int64), 0
+    return np.concatenate(kept), np.concatenate(rows), total
