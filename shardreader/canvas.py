@@ -25,7 +25,8 @@ _BAR_HEIGHT = 5
 # A scale bar is at most this part of the width.
 _BAR_PART = 4
 _INK = (255, 255, 255)
-_PAPER = (0, 0, 0)
+# Not black, so that background ends where the picture does.
+_PAPER = (38, 40, 46)
 _NM_PER_UM = 1000
 
 Swatch = tuple[NDArray[np.uint8], str]
@@ -53,7 +54,7 @@ def length_text(nm: float) -> str:
     >>> length_text(500), length_text(20000)
     ('500 nm', '20 um')
     """
-    return f"{nm:g} nm" if nm < _NM_PER_UM else f"{nm / _NM_PER_UM:g} um"
+    return f"{nm:.3g} nm" if nm < _NM_PER_UM else f"{nm / _NM_PER_UM:.3g} um"
 
 
 def add_legend(
@@ -81,7 +82,11 @@ def add_legend(
     lines = [bar_text, caption, *(text for _, text in swatches)]
     widest = max([bar_pixels, *(_text_width(line) for line in lines)])
     canvas = np.zeros(
-        (height + _LINE * (len(lines) - (not bar)) + 2 * _MARGIN, max(width, widest + 4 * _LINE), 3),
+        (
+            height + _LINE * (len(lines) - (not bar)) + 2 * _MARGIN,
+            max(width, widest + 4 * _LINE),
+            3,
+        ),
         dtype=np.uint8,
     )
     canvas[:] = _PAPER
@@ -101,9 +106,7 @@ def add_legend(
     return canvas
 
 
-def write_text(
-    pixels: NDArray[np.uint8], text: str, left: int, top: int
-) -> NDArray[np.uint8]:
+def write_text(pixels: NDArray[np.uint8], text: str, left: int, top: int) -> NDArray[np.uint8]:
     """A copy of a picture with a line of text in it."""
     from PIL import ImageDraw
 
@@ -126,7 +129,8 @@ def png_bytes(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def _image(pixels: NDArray[np.uint8]) -> Image:
-    return _pillow().fromarray(np.ascontiguousarray(pixels))
+    image: Image = _pillow().fromarray(np.ascontiguousarray(pixels))
+    return image
 
 
 def _pillow() -> Any:
@@ -148,4 +152,5 @@ def _font() -> Any:
 
 
 def _text_width(text: str) -> int:
-    return math.ceil(_font().getlength(text))
+    width: float = _font().getlength(text)
+    return math.ceil(width)

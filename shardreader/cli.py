@@ -10,12 +10,22 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import NoReturn
 
-from shardreader.commands import adopt, cutout, fetch, info, lookup, serve, verify, view
+from shardreader.commands import adopt, cutout, fetch, info, lookup, picture, serve, verify, view
 from shardreader.commands.common import INCOMPLETE, NOT_RUN, CommandError
 
 __all__ = ["main"]
 
-_COMMANDS: tuple[ModuleType, ...] = (info, lookup, cutout, fetch, adopt, verify, serve, view)
+_COMMANDS: tuple[ModuleType, ...] = (
+    info,
+    lookup,
+    cutout,
+    fetch,
+    adopt,
+    verify,
+    picture,
+    view,
+    serve,
+)
 _INTERRUPTED = 130
 _COORDINATES = ("--at", "--box")
 _NOT_OPENED = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)

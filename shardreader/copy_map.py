@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shardreader.coverage import COVERAGE_MAGIC
+from shardreader.errors import ReadError, ShardError
 from shardreader.grid import Box, Triple
 from shardreader.merged_boxes import merged_boxes
 from shardreader.open_files import VolumeFiles
 from shardreader.shard_extent import voxels_of_cells
 from shardreader.shard_files import parts_of, shard_name
 from shardreader.shard_lattice import COUNTABLE_SHARDS, ShardLattice
-from shardreader.store import read_error
+from shardreader.store import LocalStore, StaleFileError, read_error
 
 __all__ = ["CopyMap", "ShardState", "read_copy_map"]
 
@@ -32,6 +34,8 @@ class ShardState(enum.IntEnum):
     """It is absent, and the source has it."""
     UNKNOWN = 3
     """It is absent, and nothing says whether the source has it."""
+    PARTIAL = 4
+    """Its file has some of the source's chunks, by its coverage record."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,9 +111,10 @@ def read_copy_map(files: VolumeFiles) -> CopyMap | None:
     states = np.full(lattice.shape, ShardState.UNKNOWN, dtype=np.uint8)
     listed = _listed(files)
     present = _present(files)
+    partial = _partial(files, scale.sharding.shard_index_end, present)
     for name, place in _possible(lattice):
         if name in present:
-            states[place] = ShardState.HERE
+            states[place] = ShardState.PARTIAL if name in partial else ShardState.HERE
         elif files.source_has_none(name, *parts_of(name)):
             states[place] = ShardState.SOURCE_HAS_NONE
         elif name in listed:
@@ -122,6 +127,35 @@ def _possible(lattice: ShardLattice) -> Iterator[tuple[str, Triple]]:
         place = lattice.position(number)
         if place is not None:
             yield lattice.file_name(number), place
+
+
+def _partial(files: VolumeFiles, start: int, names: Iterable[str]) -> set[str]:
+    """Those of the shards that are here which have some chunks only: by their record or manifest.
+
+    `start` is where the coverage record of a shard begins.
+    """
+    store = LocalStore(files.directory)
+    try:
+        return {
+            name
+            for name in names
+            if files.calls_partial(name) or _has_record(store, f"{files.scale.key}/{name}", start)
+        }
+    finally:
+        store.close()
+
+
+def _has_record(store: LocalStore, name: str, start: int) -> bool:
+    end = start + len(COVERAGE_MAGIC)
+    try:
+        identity = store.identity(name)
+        if identity is None or identity.size < end:
+            return False
+        return store.read(name, start=start, end=end, identity=identity) == COVERAGE_MAGIC
+    except ShardError:
+        return False  # no file: every read of it says so
+    except StaleFileError:
+        raise ReadError(f"{store.path(name)}: was replaced just now; try again") from None
 
 
 def _listed(files: VolumeFiles) -> set[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,7 +24,7 @@ _STRIPE_WIDTH = 3
 _HUES = (1 / 12, 11 / 12)
 
 
-def label_colors(labels: NDArray[np.unsignedinteger]) -> NDArray[np.uint8]:  # type: ignore[type-arg]
+def label_colors(labels: NDArray[Any]) -> NDArray[np.uint8]:
     """The colour of each label; black for 0.
 
     Parameters
@@ -60,7 +62,8 @@ def _mixed(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Spread neighbouring labels over all 64 bits: rounds of shifting and odd multipliers."""
     for shift, factor in ((31, 0x7FB5D329728EA185), (27, 0x81DADEF4BC2DD44D)):
         bits = (bits ^ (bits >> np.uint64(shift))) * np.uint64(factor)
-    return bits ^ (bits >> np.uint64(33))
+    mixed: NDArray[np.uint64] = bits ^ (bits >> np.uint64(33))
+    return mixed
 
 
 def _rgb(
@@ -72,5 +75,8 @@ def _rgb(
     strength = np.stack(
         [distances[..., 0] - 1, 2 - distances[..., 1], 2 - distances[..., 2]], axis=-1
     ).clip(0, 1)
-    channels = value[..., np.newaxis] * (1 - saturation[..., np.newaxis] * (1 - strength))
-    return np.rint(channels * 255).astype(np.uint8)
+    channels: NDArray[np.float64] = value[..., np.newaxis] * (
+        1 - saturation[..., np.newaxis] * (1 - strength)
+    )
+    colors: NDArray[np.uint8] = np.rint(channels * 255).astype(np.uint8)
+    return colors

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from shardreader.slice_plan import SlicePlan
 
 __all__ = ["Picture", "take_picture"]
 
-Lookup = Callable[[NDArray[np.int64]], tuple[NDArray[np.unsignedinteger], NDArray[np.uint8]]]  # type: ignore[type-arg]
+Lookup = Callable[[NDArray[np.int64]], tuple[NDArray[Any], NDArray[np.uint8]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,10 +37,10 @@ class Picture:
         Those in colour; None is all.
     """
 
-    labels: NDArray[np.unsignedinteger]  # type: ignore[type-arg]
+    labels: NDArray[Any]
     status: NDArray[np.uint8]
     plan: SlicePlan
-    segments: NDArray[np.unsignedinteger] | None = None  # type: ignore[type-arg]
+    segments: NDArray[Any] | None = None
 
     @property
     def pixels(self) -> NDArray[np.uint8]:
@@ -110,7 +111,7 @@ def take_picture(
     *,
     chunk_extent: int,
     first_chunk: int,
-    segments: NDArray[np.unsignedinteger] | None,  # type: ignore[type-arg]
+    segments: NDArray[Any] | None,
     progress: Callable[[float], None] | None,
 ) -> Picture:
     """Look up the voxel of every pixel, each voxel once.

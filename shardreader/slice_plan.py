@@ -111,9 +111,7 @@ def plan_slice(box: Box, axis: str, voxel_size: tuple[float, float, float]) -> S
     if pixel <= finest:
         # Enlarged by a whole number, so that all voxels are equally large.
         pixel = finest / max(1, math.floor(finest / pixel))
-    columns, rows = (
-        _sampled(box.lower[at], box.shape[at], voxel_size[at], pixel) for at in axes
-    )
+    columns, rows = (_sampled(box.lower[at], box.shape[at], voxel_size[at], pixel) for at in axes)
     return SlicePlan(axis, box, pixel, columns, rows)
 
 
