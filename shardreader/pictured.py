@@ -103,7 +103,7 @@ class PicturedVolume(VolumeGeometry):
         if kind != "segmentation" or self.num_channels != 1 or self.dtype.kind != "u":
             raise ValueError(
                 "a picture is coloured by label: it needs a segmentation with one channel of "
-                f"unsigned integers; this is one of type {kind}, {self.num_channels} of {self.dtype}"
+                f"unsigned integers; this is of type {kind}, {self.num_channels} of {self.dtype}"
             )
         axis, position = self._slice({"x": x, "y": y, "z": z}, units, resolution)
         plan = plan_slice(

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from shardreader.commands.common import (
@@ -82,8 +82,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.at is not None or arguments.points is not None:
         check_units(arguments, "place")
     served = served_volume(arguments.volume)
-    page = _page(served, arguments)
+    page = _page(served, arguments.port)
     try:
+        _show(page, arguments)
+        say_left_out(served)
         print(page.url, flush=True)
         if not arguments.no_browser:
             _open_browser(page.url)
@@ -95,26 +97,25 @@ def run(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _page(served: ServedVolume, arguments: argparse.Namespace) -> ViewerPage:
+def _page(served: ServedVolume, port: int) -> ViewerPage:
     try:
         from shardreader.viewing.page import ViewerPage
+
+        return ViewerPage(served, port=port)
     except ImportError as error:
         raise not_installed(error, "view") from None
+    except OSError as error:
+        raise listen_error(error, _LOOPBACK, port) from error
+
+
+def _show(page: ViewerPage, arguments: argparse.Namespace) -> None:
+    from shardreader.viewing.scene import viewer_state
+
     with opened_volume(arguments) as volume:
         scene = _scene(volume, arguments)
     for note in scene.notes:
         say(note)
-    say_left_out(served)
-
-    def state(url: str) -> dict[str, Any]:
-        return viewer_state(scene, url, segments=arguments.segments)
-
-    from shardreader.viewing.scene import viewer_state
-
-    try:
-        return ViewerPage(served, state, port=arguments.port)
-    except OSError as error:
-        raise listen_error(error, _LOOPBACK, arguments.port) from error
+    page.show(viewer_state(scene, page.volume_url, segments=arguments.segments))
 
 
 def _scene(volume: Volume, arguments: argparse.Namespace) -> Scene:

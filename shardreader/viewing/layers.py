@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shardreader.copy_map import CopyMap, ShardState
 from shardreader.errors import PointStatus
 from shardreader.grid import Box
 
@@ -37,8 +36,6 @@ STATUS_COLORS = {
     PointStatus.NOT_DOWNLOADED: "#f2a541",
     PointStatus.CORRUPT: "#d7263d",
 }
-# One by one, so that each can be clicked; more than these are joined to larger boxes.
-_MOST_SINGLE_BOXES = 500
 _BOX_SHADER = """\
 void main() {
   setColor(vec4(defaultColor(), 1.0));
@@ -100,22 +97,11 @@ def box_annotation(number: int, box: Box, text: str) -> dict[str, Any]:
     }
 
 
-def absent_layer(found: CopyMap) -> Layer | None:
-    """Filled boxes where the copy has no data and the source has some, or may have.
+def absent_layer(parts: Iterable[tuple[Box, str]]) -> Layer:
+    """Filled boxes where the copy has no data.
 
-    Neuroglancer draws nothing there, which would look like background.
+    Neuroglancer draws nothing there, which looks like background.
     """
-    parts: list[tuple[Box, str]] = []
-    for state, text in (
-        (ShardState.NOT_DOWNLOADED, "not downloaded"),
-        (ShardState.UNKNOWN, "absent; source unknown"),
-    ):
-        if state == ShardState.NOT_DOWNLOADED and found.count(state) <= _MOST_SINGLE_BOXES:
-            parts += [(box, f"{name}: {text}") for name, box in found.shards(state)]
-        else:
-            parts += [(box, text) for box in found.boxes(state)]
-    if not parts:
-        return None
     annotations = [box_annotation(number, *part) for number, part in enumerate(parts)]
     color = STATUS_COLORS[PointStatus.NOT_DOWNLOADED]
     return Layer("not downloaded", color, _BOX_SHADER % _ABSENT_FILL, annotations)

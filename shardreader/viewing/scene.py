@@ -18,6 +18,7 @@ from shardreader.info import ScaleInfo
 from shardreader.open_files import read_volume_files
 from shardreader.point_files import open_points
 from shardreader.points import points_to_voxels
+from shardreader.viewing.absent import absent_boxes
 from shardreader.viewing.layers import SEGMENTS, Layer, absent_layer, damage_layer, points_layer
 from shardreader.viewing.report_boxes import read_damage
 from shardreader.volume import Volume
@@ -93,11 +94,11 @@ def make_scene(
     found = read_copy_map(files)
     notes: list[str] = []
     layers: list[Layer] = []
-    absent = None if found is None else absent_layer(found)
-    if found is None:
-        notes.append("what is not downloaded is not marked: its shards are no boxes")
-    if absent is not None:
-        layers.append(absent)
+    absent = absent_boxes(volume, found)
+    if absent is None:
+        notes.append("what is not downloaded is not marked: there are too many chunks to look at")
+    elif absent:
+        layers.append(absent_layer(absent))
     position = None if at is None else _place(volume, at, units, resolution)
     if points is not None:
         layer, first, shown = _points(volume, points, units, resolution)
@@ -162,10 +163,10 @@ def viewer_state(scene: Scene, url: str, *, segments: Sequence[int] = ()) -> dic
 def first_position(volume: Volume, found: CopyMap | None) -> Place:
     """A place with data, as near to the middle of what is here as the indices tell."""
     box = volume.bounds
-    if found is None or not found.count(ShardState.HERE):
+    here = None if found is None else np.isin(found.states, (ShardState.HERE, ShardState.PARTIAL))
+    if found is None or here is None or not here.any():
         return _middle(box)
-    places = np.argwhere(found.states == ShardState.HERE)
-    x, y, z = _central(places)
+    x, y, z = _central(np.argwhere(here))
     box = found.voxels(Box((x, y, z), (x + 1, y + 1, z + 1)))
     cells, status = volume.stored_chunks(box)
     stored = np.argwhere(status == PointStatus.OK)
