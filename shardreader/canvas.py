@@ -108,9 +108,9 @@ def add_legend(
 
 def write_text(pixels: NDArray[np.uint8], text: str, left: int, top: int) -> NDArray[np.uint8]:
     """A copy of a picture with a line of text in it."""
+    image = _image(pixels)
     from PIL import ImageDraw
 
-    image = _image(pixels)
     ImageDraw.Draw(image).text((left, top), text, fill=_INK, font=_font())
     return np.array(image)
 

@@ -54,8 +54,11 @@ def run(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise listen_error(error, arguments.host, arguments.port) from error
     say_left_out(served)
-    print(f"precomputed://{server.url}", flush=True)
-    say("serving; Ctrl-C stops it")
-    server.run_until_interrupted()
+
+    def announce() -> None:
+        print(f"precomputed://{server.url}", flush=True)
+        say("serving; Ctrl-C stops it")
+
+    server.run_until_interrupted(announce)
     say("stopped")
     return DONE

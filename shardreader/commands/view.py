@@ -86,11 +86,14 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         _show(page, arguments)
         say_left_out(served)
+        ended = _on_interrupt()
         print(page.url, flush=True)
         if not arguments.no_browser:
             _open_browser(page.url)
         say("Ctrl-C ends it")
-        _wait_for_interrupt()
+        # Windows does not interrupt a wait without an end.
+        while not ended.wait(timeout=1.0):
+            pass
     finally:
         page.close()
     say("ended")
@@ -153,10 +156,9 @@ def _open_browser(url: str) -> None:
         say("found no browser: open the address in one")
 
 
-def _wait_for_interrupt() -> None:
+def _on_interrupt() -> threading.Event:
+    """From here on Ctrl-C is the way to end it, and no failure."""
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    # Windows does not interrupt a wait without an end.
-    while not ended.wait(timeout=1.0):
-        pass
+    return ended

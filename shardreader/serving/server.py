@@ -11,7 +11,7 @@ import hashlib
 import secrets
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any
@@ -100,16 +100,17 @@ class VolumeServer:
         await server.close_all_connections()
         self._served.close()
 
-    def run_until_interrupted(self) -> None:
-        """Answer requests until Ctrl-C or SIGTERM."""
-        asyncio.run(self._run_until_interrupted())
+    def run_until_interrupted(self, ready: Callable[[], None]) -> None:
+        """Answer requests until Ctrl-C or SIGTERM; `ready` is called when these end it cleanly."""
+        asyncio.run(self._run_until_interrupted(ready))
 
-    async def _run_until_interrupted(self) -> None:
+    async def _run_until_interrupted(self, ready: Callable[[], None]) -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             # Windows has no handlers in its loop; this one is run between two turns of it.
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+        ready()
         await self.run(stop)
 
 
