@@ -190,7 +190,7 @@ def test_points_and_damage_can_be_clicked(
         assert inside.sum() > 5000
         twice = DAMAGED + DAMAGED * 0.85
         assert np.abs(colors[inside] - twice).max() < 5
-        shown.page.get_by_text(chunk.kind.text).click()
+        shown.page.get_by_text(chunk.kind.text).click(button="right")
         middle = [
             (a + b) / 2 for a, b in zip(chunk.voxel_box.lower, chunk.voxel_box.upper, strict=True)
         ]

@@ -45,7 +45,7 @@ internet (pip install 'shardreader[view]').
   black    background
   orange   not downloaded: nothing is known there
   red      what a report of verify lists as damaged
-Boxes and points are listed beside the view; a click on one goes there."""
+Boxes and points are listed beside the view; a right click on one goes there."""
 EXAMPLES = """\
   shardreader view /ssd/fafb-ffn1
   shardreader view /ssd/fafb-ffn1 --at 498000,260000,122800 --units nm --segments 2142873971
