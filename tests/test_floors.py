@@ -36,6 +36,7 @@ FLOORS = {
     "flat_output": 1.1,
     "grouping": 1.1,
     "byte_search": 1.1,
+    "minishard_kernels": 1.1,
     "libdeflate": 1.1,
     "seen_lately": 1.0,
     "inflate": 1.2,
