@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from cli import run_here
 from fixture_truth import FAFB_MINI, FIXTURES
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from shardreader.open_files import read_volume_files
 masks = hnp.arrays(np.bool_, hnp.array_shapes(min_dims=3, max_dims=3, min_side=0, max_side=7))
 
 
+@settings(max_examples=50)
 @given(masks)
 def test_merged_boxes_hold_each_cell_once(mask: NDArray[np.bool_]) -> None:
     times = np.zeros(mask.shape, np.int64)
@@ -36,6 +37,7 @@ def test_merged_boxes_hold_each_cell_once(mask: NDArray[np.bool_]) -> None:
     np.testing.assert_array_equal(times, mask)
 
 
+@settings(max_examples=20)
 @given(st.tuples(*[st.integers(1, 9)] * 6))
 def test_a_box_of_cells_is_one_box(numbers: tuple[int, ...]) -> None:
     lower, shape = numbers[:3], numbers[3:]

@@ -16,12 +16,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorstore as ts
 from cli import REPOSITORY, assert_refused, run_here
-from fixture_truth import FAFB_MINI, FIXTURES
+from fixture_truth import FAFB_MINI
 from served import Answer, ask, serving
 
+from shardreader.coverage import Coverage, encode_coverage
 from shardreader.errors import ReadError
 from shardreader.manifest import MANIFEST_NAME
 from shardreader.serving.served_volume import ServedVolume
@@ -292,9 +294,12 @@ def test_bad_input(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_command(number: signal.Signals) -> None:
+def test_the_command(number: signal.Signals, writable: Callable[[str], Path]) -> None:
+    copy = writable("fafb-mini")
+    record = encode_coverage(Coverage.of_ids(np.array([], np.uint64), generation=None))
+    (copy / "8.0x8.0x40.0" / "0000.shard").write_bytes(bytes(1024) + record)
     process = subprocess.Popen(
-        [sys.executable, "-m", "shardreader", "serve", str(FIXTURES / "fafb-mini")],
+        [sys.executable, "-m", "shardreader", "serve", str(copy)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
@@ -312,5 +317,8 @@ def test_the_command(number: signal.Signals) -> None:
         process.send_signal(number)
         _, errors = process.communicate(timeout=20)
     assert process.returncode == 0
-    assert errors.splitlines()[-1] == "shardreader: stopped"
+    lines = errors.splitlines()
+    assert lines[-1] == "shardreader: stopped"
+    assert "mesh, which is not in this copy" in lines[0]
+    assert "partial shards in scale 8.0x8.0x40.0: 1; other readers" in lines[1]
     assert "Traceback" not in errors

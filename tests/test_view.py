@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cli import REPOSITORY, assert_refused, run_here
+from cli import REPOSITORY, assert_refused, run, run_here
 from fixture_truth import FAFB_MINI, FIXTURES
 from shard_builder import TinyVolume
 
@@ -208,6 +209,15 @@ def test_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert_refused(run_here("view", FAFB_MINI, "--port", "http"), "from 1 to 65535")
     monkeypatch.setitem(sys.modules, "neuroglancer", None)
     assert_refused(run_here("view", FAFB_MINI), "pip install 'shardreader[view]'")
+
+
+@pytest.mark.slow
+def test_a_port_in_use() -> None:
+    pytest.importorskip("neuroglancer")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run("view", FAFB_MINI, "--port", port, "--no-browser")
+    assert_refused(done, f"port {port}", "in use")
 
 
 @pytest.mark.slow

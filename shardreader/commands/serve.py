@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from shardreader.commands.common import DONE, add_volume, say
 from shardreader.commands.web import (
@@ -12,6 +13,9 @@ from shardreader.commands.web import (
     say_left_out,
     served_volume,
 )
+
+if TYPE_CHECKING:
+    from shardreader.serving.served_volume import ServedVolume
 
 NAME = "serve"
 SUMMARY = "serve a local copy to Neuroglancer and other readers"
@@ -54,6 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise listen_error(error, arguments.host, arguments.port) from error
     say_left_out(served)
+    _say_partial(served)
 
     def announce() -> None:
         print(f"precomputed://{server.url}", flush=True)
@@ -62,3 +67,18 @@ def run(arguments: argparse.Namespace) -> int:
     server.run_until_interrupted(announce)
     say("stopped")
     return DONE
+
+
+def _say_partial(served: ServedVolume) -> None:
+    """Warn of what only this package can tell from background."""
+    from shardreader.copy_map import ShardState, read_copy_map
+    from shardreader.open_files import read_volume_files
+
+    for scale in served.scales:
+        found = read_copy_map(read_volume_files(served.directory, scale.index, None))
+        count = 0 if found is None else found.count(ShardState.PARTIAL)
+        if count:
+            say(
+                f"partial shards in scale {scale.key}: {count:,}; other readers take the chunks that "
+                "these lack for background (shardreader view marks them)"
+            )

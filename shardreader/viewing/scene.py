@@ -25,7 +25,7 @@ from shardreader.volume import Volume
 
 __all__ = ["MOST_POINTS", "Scene", "make_scene", "viewer_state"]
 
-MOST_POINTS = 20_000
+MOST_POINTS = 10_000
 """The viewer keeps each in its state, and sends that with every move."""
 
 _METRES_PER_NM = 1e-9
