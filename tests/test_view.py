@@ -22,7 +22,7 @@ import shardreader
 from shardreader import Box, InfoError, OutOfBoundsError, PointStatus, open_volume
 from shardreader.coverage import Coverage, encode_coverage
 from shardreader.findings import FindingKind
-from shardreader.viewing.scene import MOST_POINTS, Scene, make_scene, viewer_state
+from shardreader.viewing.scene import Scene, make_scene, viewer_state
 
 URL = "http://127.0.0.1:9/token"
 
@@ -149,19 +149,33 @@ def test_points_have_their_segment_and_status() -> None:
     assert labelled["linkedSegmentationLayer"] == {"segment": "segments"}
 
 
-def test_of_many_points_some_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shardreader.point_files.BLOCK_ROWS", 7_000)
-    total = 4 * MOST_POINTS + 3
-    table = np.zeros((total, 3), np.int64)
-    table[:, 0] = np.arange(total)
+def test_of_many_points_the_nearest_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shardreader.viewing.near_points.MOST_POINTS", 100)
+    rng = np.random.default_rng(0)
+    table = rng.integers((61300, 32600, 3000), (61700, 32900, 3140), (250_000, 3)).astype(float)
+    table[7] = np.nan
     np.save(tmp_path / "points.npy", table)
-    found = scene(FAFB_MINI, points=str(tmp_path / "points.npy"), units="voxel")
+    at = (61440, 32768, 3072)
+    path = str(tmp_path / "points.npy")
+    found = scene(FAFB_MINI, points=path, units="voxel", at=at)
     points = layer(found, "points")["annotations"]
-    assert MOST_POINTS / 2 <= len(points) <= MOST_POINTS
-    xs = [item["point"][0] for item in points]
-    assert len(set(np.diff(xs))) == 1
-    assert [item["id"] for item in points] == [f"row-{x + 0.5:.0f}" for x in xs]
-    assert f"{len(points):,} of {total:,} points" in found.notes[0]
+    assert len(points) == 100
+    distances = np.square((table - at) * (8, 8, 40)).sum(axis=1)
+    rows = [int(item["id"].removeprefix("row-")) - 1 for item in points]
+    assert rows == sorted(rows)
+    np.testing.assert_array_equal([item["point"] for item in points], table[rows] + 0.5)
+    assert distances[rows].max() <= np.nanquantile(distances, 101 / 250_000)
+    assert found.position == (61440.5, 32768.5, 3072.5)
+    assert found.notes == (
+        f"{path}: shown are the 100 of 249,999 points that are nearest to where it opens",
+        f"{path}: 1 points are INVALID (no position) and not shown",
+    )
+    # Without a place it opens at the first that is in the volume.
+    table[0] = -1
+    np.save(tmp_path / "points.npy", table)
+    assert scene(FAFB_MINI, points=path, units="voxel").position == tuple(table[1] + 0.5)
 
 
 def test_a_report_becomes_boxes(writable: Callable[[str], Path], tmp_path: Path) -> None:

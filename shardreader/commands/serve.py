@@ -79,6 +79,6 @@ def _say_partial(served: ServedVolume) -> None:
         count = 0 if found is None else found.count(ShardState.PARTIAL)
         if count:
             say(
-                f"partial shards in scale {scale.key}: {count:,}; other readers take the chunks that "
-                "these lack for background (shardreader view marks them)"
+                f"partial shards in scale {scale.key}: {count:,}; other readers take the chunks "
+                "that these lack for background (shardreader view marks them)"
             )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,17 +15,14 @@ from shardreader.errors import OutOfBoundsError, PointStatus
 from shardreader.grid import Box
 from shardreader.info import ScaleInfo
 from shardreader.open_files import read_volume_files
-from shardreader.point_files import open_points
 from shardreader.points import points_to_voxels
 from shardreader.viewing.absent import absent_boxes
-from shardreader.viewing.layers import SEGMENTS, Layer, absent_layer, damage_layer, points_layer
+from shardreader.viewing.layers import SEGMENTS, Layer, absent_layer, damage_layer
+from shardreader.viewing.near_points import read_points
 from shardreader.viewing.report_boxes import read_damage
 from shardreader.volume import Volume
 
-__all__ = ["MOST_POINTS", "Scene", "make_scene", "viewer_state"]
-
-MOST_POINTS = 10_000
-"""The viewer keeps each in its state, and sends that with every move."""
+__all__ = ["Scene", "make_scene", "viewer_state"]
 
 _METRES_PER_NM = 1e-9
 _OTHERS_ALPHA = 0.15
@@ -101,10 +97,10 @@ def make_scene(
         layers.append(absent_layer(absent))
     position = None if at is None else _place(volume, at, units, resolution)
     if points is not None:
-        layer, first, shown = _points(volume, points, units, resolution)
-        layers.append(layer)
-        notes += shown
-        position = position or first
+        near = read_points(volume, points, units=units, resolution=resolution, place=position)
+        layers.append(near.layer)
+        notes += near.notes
+        position = near.place
     if report is not None:
         damage = read_damage(report, files.volume, files.scale)
         layers.append(damage_layer(damage))
@@ -207,53 +203,3 @@ def _place(
         )
     x, y, z = (voxels[0] + 0.5).tolist()
     return x, y, z
-
-
-def _points(
-    volume: Volume, path: str, units: str | None, resolution: Sequence[float] | None
-) -> tuple[Layer, Place | None, list[str]]:
-    """The layer of a table, its first place with a label, and what is not shown of it."""
-    with open_points(path, sys.stdin.buffer) as table:
-        points, rows, total = _thinned(block.points for block in table.blocks())
-    labels, status = volume.lookup(points, units=units, resolution=resolution, return_status=True)
-    voxels, _, _ = points_to_voxels(
-        points,
-        units=units,
-        resolution=resolution,
-        voxel_size=volume.resolution,
-        bounds=volume.bounds,
-    )
-    notes = []
-    if len(points) < total:
-        notes.append(f"{path}: the viewer shows {len(points):,} of {total:,} points, evenly chosen")
-    placed = np.flatnonzero(status != PointStatus.INVALID)
-    if len(placed) < len(points):
-        count = len(points) - len(placed)
-        notes.append(f"{path}: {count:,} points are INVALID (no position) and not shown")
-    middles = voxels[placed] + 0.5
-    shown = status[placed]
-    layer = points_layer(
-        middles, labels[placed].tolist(), shown.tolist(), (rows[placed] + 1).tolist()
-    )
-    first = middles[shown == PointStatus.OK][:1].tolist()
-    return layer, tuple(first[0]) if first else None, notes
-
-
-def _thinned(
-    blocks: Iterable[NDArray[Any]],
-) -> tuple[NDArray[Any], NDArray[np.int64], int]:
-    """Every n-th of the points, so that at most `MOST_POINTS` stay; their rows, and how many."""
-    kept: list[NDArray[Any]] = []
-    rows: list[NDArray[np.int64]] = []
-    step, total = 1, 0
-    for block in blocks:
-        chosen = np.arange(-total % step, len(block), step)
-        kept.append(block[chosen])
-        rows.append(chosen + total)
-        total += len(block)
-        while sum(map(len, rows)) > MOST_POINTS:
-            # Their rows are the multiples of the step.
-            kept, rows, step = [np.concatenate(kept)[::2]], [np.concatenate(rows)[::2]], 2 * step
-    if not kept:
-        return np.zeros((0, 3)), np.zeros(0, np.int64), 0
-    return np.concatenate(kept), np.concatenate(rows), total
