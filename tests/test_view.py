@@ -169,7 +169,7 @@ def test_of_many_points_the_nearest_are_shown(
     assert distances[rows].max() <= np.nanquantile(distances, 101 / 250_000)
     assert found.position == (61440.5, 32768.5, 3072.5)
     assert found.notes == (
-        f"{path}: shown are the 100 of 249,999 points that are nearest to where it opens",
+        f"{path}: the 100 of 249,999 points that are nearest to where it opens",
         f"{path}: 1 points are INVALID (no position) and not shown",
     )
     # Without a place it opens at the first that is in the volume.

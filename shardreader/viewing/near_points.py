@@ -87,7 +87,7 @@ def read_points(
 def _notes(path: str, chosen: _Nearest, shown: int) -> Iterable[str]:
     valid = chosen.total - chosen.invalid
     if shown < valid:
-        yield f"{path}: shown are the {shown:,} of {valid:,} points that are nearest to where it opens"
+        yield f"{path}: the {shown:,} of {valid:,} points that are nearest to where it opens"
     if chosen.invalid:
         yield f"{path}: {chosen.invalid:,} points are INVALID (no position) and not shown"
 
