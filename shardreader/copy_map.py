@@ -93,7 +93,7 @@ def read_copy_map(files: VolumeFiles) -> CopyMap | None:
     Raises
     ------
     ReadError
-        The directory cannot be listed.
+        The copy is not there, or its directory cannot be listed.
 
     Examples
     --------
@@ -169,7 +169,11 @@ def _present(files: VolumeFiles) -> set[str]:
     try:
         names = set(os.listdir(directory))
     except FileNotFoundError:
-        return set()
+        if os.path.isfile(os.path.join(files.directory, "info")):
+            return set()  # nothing of this scale was downloaded
+        raise ReadError(
+            f"{files.directory}: not there (any more); a map is of a copy in a local directory"
+        ) from None
     except OSError as error:
         raise read_error(directory, "list it", error) from error
     whole = {shard_name(name) for name in names}

@@ -126,6 +126,11 @@ def test_a_directory_that_cannot_be_listed(tiny: TinyVolume) -> None:
     (tiny.path / tiny.key).write_text("no directory")
     with pytest.raises(ReadError, match="cannot list it"):
         read_copy_map(files)
+    (tiny.path / tiny.key).unlink()
+    (tiny.path / "info").unlink()
+    # A drive that is gone is not a copy without shards.
+    with pytest.raises(ReadError, match="not there"):
+        read_copy_map(files)
 
 
 def test_the_picture(writable: Callable[[str], Path], tmp_path: Path) -> None:
