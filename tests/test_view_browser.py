@@ -17,8 +17,10 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from cli import REPOSITORY
+from fixture_truth import FAFB_MINI
 from numpy.typing import NDArray
 from PIL import Image
+from served import serving
 
 import shardreader
 from shardreader import PointStatus, open_volume
@@ -160,6 +162,27 @@ def test_segments_are_where_the_volume_has_them(
     compare(shown, 1, copy, (0, 2), (8, 8, 40))
     # The info names a mesh that is not in the copy.
     assert "rror" not in shown.text
+
+
+def test_a_page_of_another_origin_reads_parts_of_files(browser: Any) -> None:
+    """As a hosted Neuroglancer does: with a preflight, and it sees which part it got."""
+    page = browser.new_page()
+    with serving(FAFB_MINI) as server:
+        found = page.evaluate(
+            """async (url) => {
+              const headers = {range: 'bytes=-16', 'cache-control': 'no-cache'};
+              const part = await fetch(url + '/8.0x8.0x40.0/02fa.shard', {headers});
+              const head = await fetch(url + '/8.0x8.0x40.0/02fa.shard', {method: 'HEAD'});
+              const absent = await fetch(url + '/8.0x8.0x40.0/0000.shard', {headers});
+              return [part.status, part.headers.get('content-range'),
+                      part.headers.get('etag') !== null,
+                      (await part.arrayBuffer()).byteLength,
+                      head.status, head.headers.get('content-length'), absent.status];
+            }""",
+            server.url,
+        )
+    page.close()
+    assert found == [206, "bytes 18179-18194/18195", True, 16, 200, "18195", 410]
 
 
 def test_points_and_damage_can_be_clicked(
