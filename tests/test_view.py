@@ -178,7 +178,9 @@ def test_of_many_points_the_nearest_are_shown(
     assert scene(FAFB_MINI, points=path, units="voxel").position == tuple(table[1] + 0.5)
 
 
-def test_a_report_becomes_boxes(writable: Callable[[str], Path], tmp_path: Path) -> None:
+def test_a_report_becomes_boxes(
+    writable: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     copy = writable("fafb-mini")
     (copy / "8.0x8.0x40.0" / "1b68.shard").write_bytes(b"")
     report = shardreader.verify(copy, level="quick", allow_absent=True)
@@ -191,6 +193,12 @@ def test_a_report_becomes_boxes(writable: Callable[[str], Path], tmp_path: Path)
     )
     assert found.position == (123648.5, 66304.5, 6603.5)
     assert viewer_state(found, URL)["selectedLayer"] == {"layer": "damaged", "visible": True}
+    count = len(boxes(damaged))
+    assert found.notes == (f"the report lists {count} places with damage",)
+    monkeypatch.setattr("shardreader.viewing.scene._MOST_DAMAGE", 1)
+    found = scene(copy, report=tmp_path / "report.json")
+    assert boxes(layer(found, "damaged")) == boxes(damaged)[:1]
+    assert found.notes == (f"the report lists {count} places with damage, the first 1 are shown",)
     with pytest.raises(InfoError, match="another volume"):
         scene(FIXTURES / "primes", report=tmp_path / "report.json")
     whole = shardreader.verify(FAFB_MINI, level="quick", allow_absent=True)

@@ -26,6 +26,8 @@ __all__ = ["Scene", "make_scene", "viewer_state"]
 
 _METRES_PER_NM = 1e-9
 _OTHERS_ALPHA = 0.15
+# The viewer keeps each in its state.
+_MOST_DAMAGE = 10_000
 
 Place = tuple[float, float, float]
 
@@ -103,10 +105,11 @@ def make_scene(
         position = near.place
     if report is not None:
         damage = read_damage(report, files.volume, files.scale)
-        layers.append(damage_layer(damage))
+        layers.append(damage_layer(damage[:_MOST_DAMAGE]))
         if position is None and damage:
             position = _middle(damage[0][0])
-        notes.append(f"the report lists {len(damage):,} places with damage")
+        more = f", the first {_MOST_DAMAGE:,} are shown" if len(damage) > _MOST_DAMAGE else ""
+        notes.append(f"the report lists {len(damage):,} places with damage{more}")
     return Scene(
         files.scale,
         files.volume.volume_type,
