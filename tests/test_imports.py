@@ -19,6 +19,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 HEAVY = [
     *("numba", "llvmlite", "tensorstore", "tifffile", "nrrd", "cloudvolume", "dask", "pandas"),
     *("compressed_segmentation", "jsonschema", "pytest", "hypothesis", "obstore", "scipy"),
+    *("tornado", "neuroglancer", "PIL"),
 ]
 
 
@@ -58,6 +59,9 @@ def command(*arguments: str) -> str:
         command("--version"),
         command("lookup", "--help"),
         command("fetch", "--help"),
+        command("serve", "--help"),
+        command("view", "--help"),
+        command("picture", "--help"),
         command("info", str(FAFB_MINI)),
         command("info", str(FAFB_MINI), "--json"),
     ],
@@ -68,6 +72,9 @@ def command(*arguments: str) -> str:
         "version",
         "help of lookup",
         "help of fetch",
+        "help of serve",
+        "help of view",
+        "help of picture",
         "info",
         "info --json",
     ],
