@@ -14,7 +14,6 @@ import shardreader
 from shardreader.compat import Bbox, CloudVolumeLike
 
 pytestmark = pytest.mark.slow
-cloudvolume = pytest.importorskip("cloudvolume")
 
 TWO_SCALES = FIXTURES / "two-scales"
 
@@ -126,8 +125,13 @@ def middle(v: Any) -> np.ndarray:
     return np.asarray((np.asarray(v.bounds.center()) * ratio) // 1, dtype=np.int64)
 
 
+@pytest.fixture(scope="module")
+def cloudvolume() -> Any:
+    return pytest.importorskip("cloudvolume")
+
+
 @pytest.fixture(scope="module", params=VOLUMES, ids=lambda row: f"{row[0]}-{row[1]}")
-def both(request: pytest.FixtureRequest) -> Iterator[tuple[Any, CloudVolumeLike]]:
+def both(request: pytest.FixtureRequest, cloudvolume: Any) -> Iterator[tuple[Any, CloudVolumeLike]]:
     """The same scale of the same volume, opened by cloud-volume and by us."""
     name, scale = request.param
     theirs = cloudvolume.CloudVolume(
@@ -161,7 +165,9 @@ def assert_same(ours: Any, theirs: Any) -> None:
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_the_same_call_gives_the_same(both: tuple[Any, CloudVolumeLike], call: str) -> None:
+def test_the_same_call_gives_the_same(
+    both: tuple[Any, CloudVolumeLike], call: str, cloudvolume: Any
+) -> None:
     theirs, ours = both
     if reason := NOT_THEIRS.get((theirs.layer, theirs.mip, call)):
         pytest.skip(f"cloud-volume {reason}")
@@ -196,7 +202,7 @@ def test_their_boxes_and_ours_are_equal(both: tuple[Any, CloudVolumeLike]) -> No
     assert theirs.bounds == ours.bounds
 
 
-def test_a_bbox_in_nm_is_the_same_box() -> None:
+def test_a_bbox_in_nm_is_the_same_box(cloudvolume: Any) -> None:
     theirs = cloudvolume.CloudVolume(f"precomputed://file://{TWO_SCALES}", progress=False)
     for upper in ((112, 96, 240), (117, 101, 279)):
         box = cloudvolume.Bbox((80, 64, 160), upper, unit="nm")
@@ -204,7 +210,7 @@ def test_a_bbox_in_nm_is_the_same_box() -> None:
 
 
 @pytest.mark.parametrize("method", ["download", "download_point", "scattered_points", "unique"])
-def test_the_arguments_are_those_of_cloud_volume(method: str) -> None:
+def test_the_arguments_are_those_of_cloud_volume(method: str, cloudvolume: Any) -> None:
     theirs = cloudvolume.CloudVolume(f"precomputed://file://{TWO_SCALES}", progress=False)
     expected = inspect.signature(getattr(theirs, method)).parameters
     found = inspect.signature(getattr(opened("two-scales"), method)).parameters
