@@ -19,6 +19,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 HEAVY = [
     *("numba", "llvmlite", "tensorstore", "tifffile", "nrrd", "cloudvolume", "dask", "pandas"),
     *("compressed_segmentation", "jsonschema", "pytest", "hypothesis", "obstore", "scipy"),
+    *("pyarrow", "navis", "fafbseg"),
 ]
 
 
