@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from shardreader.chunk import ChunkDecoder, ChunkParts, EncodedChunks, ManyChunksDecoder
 from shardreader.flat_output import FlatOutput
-from shardreader.grid import Box, ChunkGrid, triples
+from shardreader.grid import Box, ChunkGrid, Triple, triples
 from shardreader.stored_reader import ConsumeMany
 
 __all__ = ["BoxRead", "check_output", "no_overlap"]
@@ -52,10 +52,6 @@ class BoxRead:
         corners, shapes = grid.cell_extents(self.cells)
         box_lower, box_upper = np.array([box.lower, box.upper], dtype=np.int64)
         lower, upper = np.maximum(corners, box_lower), np.minimum(corners + shapes, box_upper)
-        # Of each chunk's part of the box: its corners in the chunk, and in the array.
-        self._cell_shapes = triples(shapes)
-        self._lower, self._upper = triples(lower - corners), triples(upper - corners)
-        self._first, self._last = triples(lower - box_lower), triples(upper - box_lower)
         self._parts = ChunkParts(
             *(
                 np.ascontiguousarray(table)
@@ -76,21 +72,16 @@ class BoxRead:
             if self._array is not self._out:
                 return
         for row in background.tolist():
-            part = zip(self._first[row], self._last[row], strict=True)
-            self._array[tuple(slice(a, b) for a, b in part)] = 0
+            _, lower, upper, first = self._part(row)
+            part = zip(first, lower, upper, strict=True)
+            self._array[tuple(slice(at, at + b - a) for at, a, b in part)] = 0
 
     def consume(self, row: int, encoded: bytes) -> None:
         """Decode the part of one chunk that lies in the box. Raises FormatFault."""
         if self._target is None:
             raise RuntimeError("prepare() comes first")
-        self._decoder.decode_box(
-            encoded,
-            self._cell_shapes[row],
-            self._lower[row],
-            self._upper[row],
-            self._target,
-            self._first[row],
-        )
+        cell_shape, lower, upper, first = self._part(row)
+        self._decoder.decode_box(encoded, cell_shape, lower, upper, self._target, first)
 
     @property
     def consume_many(self) -> ConsumeMany | None:
@@ -105,6 +96,10 @@ class BoxRead:
             return decoder.decode_boxes(EncodedChunks(*chunks), self._parts, self._target)
 
         return decode
+
+    def _part(self, row: int) -> list[Triple]:
+        """Clipped shape of a chunk, corners of its part of the box in it and in the array."""
+        return triples(np.array([table[row] for table in self._parts]))
 
     def result(self) -> NDArray[Any]:
         """The array, once all chunks are consumed."""
