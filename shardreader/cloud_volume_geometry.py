@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -127,6 +127,12 @@ class CloudVolumeGeometry:
     @mip.setter
     def mip(self, mip: int | Sequence[float]) -> None:
         self._check_mip(mip)
+
+    def __array__(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("a volume is not read whole by accident: write vol[...]")
+
+    def __iter__(self) -> NoReturn:
+        raise TypeError("a volume is not iterated: read boxes with vol.download(bbox)")
 
     def _check_mip(self, mip: int | Sequence[float] | None) -> None:
         if mip is None:

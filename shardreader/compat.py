@@ -189,7 +189,8 @@ class CloudVolumeLike(CloudVolumeGeometry):
         ndarray, shape (x, y, z, c), dtype of the volume
         """
         self._check_mip(mip)
-        extent = [size] * 3 if isinstance(size, int) else [operator.index(edge) for edge in size]
+        edges: Any = [size] * 3 if np.ndim(size) == 0 else size
+        extent = [operator.index(edge) for edge in edges]
         voxel = self._points([pt], coord_resolution)[0].tolist()
         lower = [p if n == 1 else p - n // 2 for p, n in zip(voxel, extent, strict=True)]
         upper = [p + 1 if n == 1 else p + n // 2 for p, n in zip(voxel, extent, strict=True)]

@@ -116,7 +116,7 @@ def test_points(vol: CloudVolumeLike, labels: np.ndarray) -> None:
 def test_around_a_point(vol: CloudVolumeLike, labels: np.ndarray) -> None:
     around = vol.download_point((20, 20, 10), size=(8, 6, 1))
     assert np.array_equal(around[..., 0], labels[10:18, 13:19, 8:9])
-    around = vol.download_point((40, 40, 10), size=4, coord_resolution=(4, 4, 40))
+    around = vol.download_point((40, 40, 10), size=np.int64(4), coord_resolution=(4, 4, 40))
     assert np.array_equal(around[..., 0], labels[12:16, 14:18, 6:10])
 
 
@@ -257,6 +257,9 @@ def test_unsupported_says_so(
         (lambda vol: vol.download(vol.bounds, label=2**64), ValueError, "labels of uint64"),
         (lambda vol: vol.download(vol.bounds, label=1.0), TypeError, "integer"),
         (lambda vol: vol.scattered_points([(np.nan, 5, 5)]), ValueError, "not finite"),
+        (lambda vol: list(vol), TypeError, "not iterated"),
+        (lambda vol: np.asarray(vol), TypeError, "by accident"),
+        (lambda vol: vol.download_point((20, 20, 10), size=2.5), TypeError, "integer"),
         (lambda vol: CloudVolumeLike("path"), TypeError, r"shardreader.open_volume\(path\)"),
     ],
 )

@@ -120,6 +120,12 @@ def test_public_names_of_the_contract() -> None:
     assert shardreader.__version__
 
 
+@pytest.mark.parametrize("name", ["compat", "fafb"])
+def test_modules_are_there_without_an_import(name: str) -> None:
+    code = f"import shardreader\nassert '{name}' in dir(shardreader)\nshardreader.{name}"
+    assert f"shardreader.{name}" in modules_after(code)
+
+
 def test_py_typed_is_packaged() -> None:
     files = importlib.resources.files("shardreader")
     assert files.joinpath("py.typed").is_file()
