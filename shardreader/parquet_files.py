@@ -6,9 +6,8 @@ Needs the extra ``[parquet]``, imported on use.
 from __future__ import annotations
 
 import csv
-import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Any, BinaryIO
 
@@ -49,7 +48,7 @@ class ParquetBlock:
     def lines(self) -> list[str]:
         """The rows as CSV, without their line ends; a null is an empty cell."""
         columns = [column.to_pylist() for column in self.batch.columns]
-        return [_joined(cells) for cells in zip(*columns, strict=True)]
+        return _as_csv(zip(*columns, strict=True))
 
 
 class ParquetTable:
@@ -95,7 +94,7 @@ class ParquetTable:
                 f"{name} is not a Parquet file that can be read: {error}"
             ) from None
         self.columns: list[str] = list(self.schema.names)
-        self.header = _joined(self.columns)
+        (self.header,) = _as_csv([self.columns])
         self._check_axes(pyarrow)
 
     def blocks(self, rows: int = BLOCK_ROWS) -> Iterator[ParquetBlock]:
@@ -197,8 +196,14 @@ def _numbers(column: Any) -> NDArray[Any]:
     return values if values.dtype.kind in "iu" else values.astype(np.float64)
 
 
-def _joined(cells: Any) -> str:
-    text = io.StringIO()
+class _Rows(list[str]):
+    """Takes what a CSV writer writes, which is a row at a time."""
+
+    write = list.append
+
+
+def _as_csv(rows: Iterable[Iterable[Any]]) -> list[str]:
+    texts = _Rows()
     # Cells with a character of the line end are quoted only if the writer knows of it.
-    csv.writer(text, lineterminator="\r\n").writerow(cells)
-    return text.getvalue().removesuffix("\r\n")
+    csv.writer(texts, lineterminator="\r\n").writerows(rows)
+    return [text.removesuffix("\r\n") for text in texts]

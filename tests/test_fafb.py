@@ -79,6 +79,17 @@ def test_units_are_never_guessed(vol: shardreader.Volume) -> None:
         locs_to_segments(VOXELS, "voxels", vol=vol)
 
 
+def test_what_a_point_loader_asks_of_a_volume(vol: shardreader.Volume) -> None:
+    """fafbseg's GSPointLoader, that is, which the slow tests run."""
+    assert np.array(vol.scale["resolution"]).tolist() == [8, 8, 40]
+    assert np.array(vol.scale["chunk_sizes"]).tolist() == [[128, 128, 32]]
+    with pytest.raises(KeyError, match=r"vol\.info"):
+        vol.scale["sharding"]
+    with shardreader.open_volume(FAFB_MINI) as other:
+        before, other.progress = other.progress, True
+        assert (before, other.progress, vol.progress) == (False, True, False)
+
+
 @pytest.mark.parametrize("x", ["a path", 16, [16], None])
 def test_what_is_no_neuron(vol: shardreader.Volume, x: Any) -> None:
     with pytest.raises(TypeError, match="TreeNeuron or a NeuronList"):
