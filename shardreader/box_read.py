@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shardreader.chunk import ChunkDecoder, ChunkParts, EncodedChunks, ManyChunksDecoder
-from shardreader.flat_output import FlatOutput
+from shardreader.flat_output import MOST_CACHED_BYTES, FlatOutput
 from shardreader.grid import Box, ChunkGrid, Triple, triples
 from shardreader.stored_reader import ConsumeMany
 
 __all__ = ["BoxRead", "check_output", "no_overlap"]
+
+
+_LINE_BYTES = 64
 
 
 class BoxRead:
@@ -30,7 +34,9 @@ class BoxRead:
     Attributes
     ----------
     cells : ndarray of int64, shape (n, 3)
-        The chunks that the box touches.
+        The chunks that the box touches, x fastest.
+    in_order : bool
+        Whether they had better come in this order.
     """
 
     def __init__(
@@ -47,6 +53,8 @@ class BoxRead:
         self._dtype = dtype
         self._out = out
         self._target: FlatOutput | None = None
+        # By and by, so that threads get fresh memory for different parts of the array.
+        self.in_order = prod(self._shape) * dtype.itemsize > MOST_CACHED_BYTES
         self._array = out
         self.cells = cells_of(grid.cells_touching(box))
         corners, shapes = grid.cell_extents(self.cells)
@@ -63,8 +71,7 @@ class BoxRead:
         """Have memory ready, with 0 in the chunks whose rows in `cells` are given."""
         if self._array is None:
             # Fresh zeroed memory costs no more than fresh memory, but recycled memory does.
-            allocate = np.zeros if len(background) else np.empty
-            self._array = allocate(self._shape, self._dtype, order="F")
+            self._array = aligned_array(self._shape, self._dtype, zeroed=len(background) > 0)
         elif self._target is None and not FlatOutput.fits(self._array):
             self._array = np.zeros(self._shape, self._dtype, order="F")
         if self._target is None:
@@ -109,6 +116,18 @@ class BoxRead:
             self._out[...] = self._array
             return self._out
         return self._array
+
+
+def aligned_array(shape: tuple[int, ...], dtype: np.dtype[Any], *, zeroed: bool) -> NDArray[Any]:
+    """A new array in Fortran order whose memory begins at a whole line of the caches.
+
+    Rows of blocks are then whole lines, which kernels write faster.
+    """
+    size = prod(shape)
+    line = _LINE_BYTES // dtype.itemsize
+    memory = (np.zeros if zeroed else np.empty)(size + line, dtype)
+    skipped = -(memory.ctypes.data // dtype.itemsize) % line
+    return memory[skipped : skipped + size].reshape(shape, order="F")
 
 
 def cells_of(cells: Box) -> NDArray[np.int64]:
