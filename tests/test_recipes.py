@@ -181,7 +181,6 @@ def test_napari_shows_each_label_where_it_is() -> None:
     assert len(seen) > 1
 
 
-@pytest.mark.skipif(not hasattr(shardreader.Volume, "to_dask"), reason="no to_dask yet")
 def test_dask() -> None:
     names = cook("dask")
     assert np.array_equal(names["array"].compute(), truth_of(BOX))
