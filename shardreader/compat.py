@@ -22,6 +22,7 @@ from shardreader.cloud_volume_geometry import CloudVolumeGeometry
 from shardreader.cloud_volume_types import Bbox, Vec
 from shardreader.errors import PointStatus, ShardError
 from shardreader.grid import Box
+from shardreader.image_files import z_slabs
 from shardreader.points import points_to_voxels
 
 __all__ = ["Bbox", "CloudVolumeLike", "UnsupportedError", "Vec"]
@@ -243,7 +244,16 @@ class CloudVolumeLike(CloudVolumeGeometry):
         """
         self._check_mip(mip)
         _refuse(agglomerate=agglomerate, timestamp=timestamp, stop_layer=stop_layer)
-        return set(np.unique(self._vol.cutout(self._box(bbox, coord_resolution))))
+        box = self._box(bbox, coord_resolution)
+        if box.is_empty:
+            return set()
+        slabs = z_slabs(
+            box,
+            first_chunk_z=self._vol.voxel_offset[2],
+            chunk_depth=self._vol.chunk_size[2],
+            bytes_per_voxel=self.dtype.itemsize * self.num_channels,
+        )
+        return set().union(*(np.unique(self._vol.cutout(slab)) for slab in slabs))
 
     def exists(self, bbox_or_slices: Any) -> dict[str, bool]:
         """Whether each chunk that a box touches is stored in this copy.

@@ -13,6 +13,7 @@ import pytest
 from fixture_truth import FAFB_MINI, FIXTURES, load_truth, scale_keys
 
 import shardreader
+from shardreader import image_files
 from shardreader.compat import Bbox, CloudVolumeLike, UnsupportedError, Vec
 
 
@@ -147,6 +148,23 @@ def test_channels() -> None:
     assert vol.unique(vol.bounds) == set(truth.flat)
     with pytest.raises(UnsupportedError, match="3 channels"):
         vol.scattered_points([(1, 2, 3)])
+
+
+def test_unique_holds_a_slab_at_a_time(
+    vol: CloudVolumeLike, labels: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_files, "SLAB_BYTES", 40 * 30 * 8 * 9)
+    read = []
+    whole = shardreader.Volume.cutout
+
+    def cutout(self: shardreader.Volume, box: shardreader.Box) -> Any:
+        read.append((box.lower[2], box.upper[2]))
+        return whole(self, box)
+
+    monkeypatch.setattr(shardreader.Volume, "cutout", cutout)
+    assert vol.unique(vol.bounds) == set(labels.flat)
+    assert read == [(2, 10), (10, 18), (18, 22)]
+    assert vol.unique([6, 4, 2, 6, 9, 9]) == set()
 
 
 def test_what_the_volume_is(vol: CloudVolumeLike) -> None:
