@@ -45,8 +45,10 @@ def runner(client: Any) -> DaskRunner:
 
 
 def tasks_of(client: Any) -> int:
-    """How many tasks the scheduler knows of."""
-    count: int = client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks))
+    """How many tasks, or groups of tasks, the scheduler knows of."""
+    count: int = client.run_on_scheduler(
+        lambda dask_scheduler: max(len(dask_scheduler.tasks), len(dask_scheduler.task_groups))
+    )
     return count
 
 
