@@ -20,6 +20,7 @@ HEAVY = [
     *("numba", "llvmlite", "tensorstore", "tifffile", "nrrd", "cloudvolume", "dask", "pandas"),
     *("compressed_segmentation", "jsonschema", "pytest", "hypothesis", "obstore", "scipy"),
     *("tornado", "neuroglancer", "PIL"),
+    *("pyarrow", "navis", "fafbseg"),
 ]
 
 
@@ -124,6 +125,12 @@ def test_public_names_of_the_contract() -> None:
     assert shardreader.__all__ == sorted(shardreader.__all__)
     assert shardreader.__doc__
     assert shardreader.__version__
+
+
+@pytest.mark.parametrize("name", ["compat", "fafb"])
+def test_modules_are_there_without_an_import(name: str) -> None:
+    code = f"import shardreader\nassert '{name}' in dir(shardreader)\nshardreader.{name}"
+    assert f"shardreader.{name}" in modules_after(code)
 
 
 def test_py_typed_is_packaged() -> None:
