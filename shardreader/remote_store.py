@@ -42,6 +42,11 @@ class ObjectVersion(NamedTuple):
     generation: str | None
     modified: str
 
+    @property
+    def token(self) -> str:
+        """What a coverage record calls this version: generation, or ETag, or time and size."""
+        return self.generation or self.etag or f"{self.modified} {self.size}"
+
 
 class Reply(NamedTuple):
     """The answer to a request for a range: the object as it is now, and the bytes to come."""

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from shardreader.errors import ReadError
 from shardreader.fetching.checksum import base64_of, extend_crc32c
-from shardreader.fetching.part_file import is_occupied, open_part, sync_directory, write_all
+from shardreader.fetching.part_file import is_occupied, open_part, write_all
 from shardreader.fetching.plan import RANGE_BYTES, ShardTask, same_object, same_version
 from shardreader.fetching.retrying import Patience, StoppedError, Throttle
 from shardreader.fetching.source_listing import SourceReader
@@ -24,6 +24,7 @@ from shardreader.fetching.state import ShardRow, whole_row
 from shardreader.fetching.structure import structure_faults
 from shardreader.info import ScaleInfo
 from shardreader.listings import ListedObject
+from shardreader.output_file import sync_directory
 from shardreader.plain_http import AbsentError, RefusedError, TransientError
 from shardreader.remote_store import ChangedError, ObjectVersion
 
