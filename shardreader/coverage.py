@@ -90,6 +90,29 @@ class Coverage:
         covered: NDArray[np.bool_] = (run >= 0) & (chunk_ids <= self.lasts[run])
         return covered
 
+    def chunk_ids(self, most: int) -> NDArray[np.uint64]:
+        """All ids that were asked for, ascending.
+
+        Raises
+        ------
+        FormatFault
+            They are more than `most`.
+
+        Examples
+        --------
+        >>> ids = np.array([3, 4, 7], np.uint64)
+        >>> Coverage.of_ids(ids, generation=None).chunk_ids(most=3).tolist()
+        [3, 4, 7]
+        """
+        # One less than the length of each run, which may be 2**64.
+        extents = self.lasts - self.firsts
+        count = len(extents) + sum(extents.tolist())
+        if count > most:
+            raise FormatFault(_WHAT, expected=f"at most {most} chunk ids", found=f"{count}")
+        runs = extents.astype(np.int64) + 1
+        within = np.arange(count) - np.repeat(np.cumsum(runs) - runs, runs)
+        return np.repeat(self.firsts, runs) + within.astype(np.uint64)
+
     def union(self, other: Coverage) -> Coverage:
         """What either answers for; both must be of one generation.
 
