@@ -86,6 +86,10 @@ class ChunkSource(ABC):
         location = self.location(found, row)
         return ChunkError.from_fault(fault, location, self.advice(str(location.file)))
 
+    def absence(self, found: Found, row: int) -> tuple[str, str]:
+        """Why a chunk is NOT_DOWNLOADED, and what to do about it."""
+        return "this file is not in the copy", self.advice(str(self.location(found, row).file))
+
     def advice(self, path: str) -> str:
         """What to do about a file that is damaged or not there."""
         name = path.replace("\\", "/").rsplit("/", 1)[-1]

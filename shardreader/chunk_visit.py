@@ -102,10 +102,11 @@ def refuse_chunks(
 def not_downloaded(source: ChunkSource, found: Found, row: int, count: str) -> NotDownloadedError:
     """The error for a chunk whose file is not in this copy."""
     location = source.location(found, row)
+    what, advice = source.absence(found, row)
     forgiving = ', or open the volume with missing="zero" to read what is not downloaded as 0'
     error = NotDownloadedError(
-        f"{location}: this file is not in the copy ({count} NOT_DOWNLOADED, this is the first); "
-        f"{source.advice(str(location.file))}{'' if found.cells is None else forgiving}"
+        f"{location}: {what} ({count} NOT_DOWNLOADED, this is the first); "
+        f"{advice}{'' if found.cells is None else forgiving}"
     )
     error.location = location
     return error

@@ -57,6 +57,7 @@ FLOORS = {
     "open_files": 3.0,
     "copy_summary": 3.0,
     "chunk_source": 3.1,
+    "shard_coverage": 3.1,
     "sharded_source": 3.2,
     "unsharded_source": 3.2,
     "sources": 3.3,
