@@ -241,7 +241,7 @@ class PartialDownload:
 
     def _receive(self, plan: _Plan, spool: ChunkSpool) -> None:
         """Ask for the chunks that are not in the spool yet."""
-        places, most = plan.places, self._desk.most_encoded_bytes
+        places, most = plan.places, self._task.most_encoded_bytes
         most_stored = most_stored_bytes(self._spec.data_encoding, most)
         missing = ~np.isin(places.chunk_ids, spool.chunk_ids)
         too_long = places.ends - places.starts > most_stored
@@ -259,7 +259,9 @@ class PartialDownload:
             data = plan.source.read(start, int(ends[last - 1]))
             for row in range(first, last):
                 a, b = int(starts[row]) - start, int(ends[row]) - start
-                self._keep(plan.source, spool, int(places.chunk_ids[rows[row]]), data[a:b], a + start)
+                self._keep(
+                    plan.source, spool, int(places.chunk_ids[rows[row]]), data[a:b], a + start
+                )
 
         self._pool.run(take, requests_for(starts, ends))
 
@@ -274,7 +276,7 @@ class PartialDownload:
                     0,
                     len(stored),
                     encoding=self._spec.data_encoding,
-                    most_bytes=self._desk.most_encoded_bytes,
+                    most_bytes=self._task.most_encoded_bytes,
                 )
                 spool.add(chunk_id, stored)
                 return

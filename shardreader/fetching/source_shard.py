@@ -18,8 +18,8 @@ from shardreader.errors import FormatFault
 from shardreader.fetching.request_pool import RequestPool
 from shardreader.fetching.source_object import SourceObject
 from shardreader.inflate import inflate, most_stored_bytes
-from shardreader.morton import morton_bits
 from shardreader.info import ScaleInfo
+from shardreader.morton import morton_bits
 from shardreader.shard_index import (
     MinishardIndex,
     decode_minishard_index,
@@ -69,9 +69,7 @@ class ChunkPlaces:
     index_bytes: int
 
 
-def requests_for(
-    starts: NDArray[np.int64], ends: NDArray[np.int64]
-) -> list[tuple[int, int]]:
+def requests_for(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> list[tuple[int, int]]:
     """Join ranges that are sorted by their start into requests: slices ``[first, last)``."""
     return join_ranges(
         np.zeros(len(starts), np.int64),
