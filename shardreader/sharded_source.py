@@ -44,6 +44,7 @@ __all__ = ["ShardedSource"]
 
 # The shard index is read in pages, because 2**32 minishards would make it 64 GiB long.
 _PAGE_ENTRIES = 1 << 12
+_FEW_FILES = 16
 # How often a file may change under one search before it is given up.
 _MOST_TRIES = 3
 
@@ -164,7 +165,12 @@ class ShardedSource(ChunkSource):
             number, rows = item
             self._find_in_file(found, number, int(shards[rows[0]]), rows, minishards)
 
-        workers.run(search, list(enumerate(groups)))
+        if len(groups) <= _FEW_FILES:
+            # A search of a warm file takes less time than threads take to agree on who runs.
+            for item in enumerate(groups):
+                search(item)
+        else:
+            workers.run(search, list(enumerate(groups)))
         if (found.status == PointStatus.NOT_DOWNLOADED).any():
             self.confirm_copy()
         return found
@@ -216,6 +222,9 @@ class ShardedSource(ChunkSource):
                 return
         except FormatFault as fault:
             found.mark_corrupt(rows, self._shard_error(shard, minishard, fault))
+            return
+        if index.find_all(found.keys, rows, found.starts, found.ends):
+            found.status[rows] = PointStatus.OK
             return
         positions = index.positions(found.keys[rows])
         stored = positions >= 0
