@@ -189,6 +189,8 @@ class RemoteStore:
                 if isinstance(error, PermissionError)
                 else "the server answers a request for a range with the whole object"
             )
+        if "StartTooLarge" in str(error):  # of a directory; a server answers 416
+            return RefusedError("the object ends before the bytes that were asked for")
         if status and int(status[1]) not in _PASSING:
             return RefusedError(f"the source refuses: {text}")
         if isinstance(error, kinds.BaseError):
