@@ -133,3 +133,13 @@ def test_nginx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert report.requests == 1 + 2 + 2 * 2
         assert_right_copy(tmp_path / "copy", SMALL, "8_8_40")
         assert shardreader.fetch(url, tmp_path / "copy").requests == 1
+
+
+PART = shardreader.Box((61430, 32760, 3060), (61450, 32780, 3080))
+
+
+def assert_part(copy: Path) -> None:
+    report = shardreader.verify(copy, allow_absent=True)
+    assert (report.ok, report.scales[0].count("partial")) == (True, 1)
+    with shardreader.open_volume(copy) as here, shardreader.open_volume(FAFB_MINI) as there:
+        assert (here.cutout(PART, missing="zero") == there.cutout(PART, missing="zero")).all()
