@@ -447,3 +447,33 @@ def test_other_programs_read_a_partial_copy(tmp_path: Path) -> None:
             want = truth.cutout(part)
             assert np.array_equal(array[place].read().result(), want)
             assert np.array_equal(np.asarray(volume[place])[..., 0], want)
+
+
+# One for each way in which a volume can put its chunks into shards.
+WAYS = [
+    *("murmurhash", "murmurhash-no-preshift", "murmurhash-one-shard", "murmurhash-preshift-64"),
+    *("murmurhash-only-shard-bits", "negative-offset", "primes", "no-minishard-bits", "flat-axis"),
+    *("no-preshift", "only-shard-bits", "preshift-64", "more-bits-than-grid", "one-shard"),
+    *("raw-channels", "neuroglancer-scripts", "cloud-volume", "gzip-index-raw-data"),
+]
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_every_way_to_shard(name: str, tmp_path: Path) -> None:
+    source = FIXTURES / name
+    with shardreader.open_volume(source) as there:
+        lower, upper = there.bounds.lower, there.bounds.upper
+        corner = Box(lower, [min(a + 1, b) for a, b in zip(lower, upper, strict=True)])
+        assert shardreader.fetch(source, tmp_path, box=corner).ok
+        known = there.stored_chunks(there.bounds)[1]
+        with shardreader.open_volume(tmp_path) as here:
+            status = here.stored_chunks(here.bounds)[1]
+            # The rest of the shards that were touched is not background.
+            assert status[0, 0, 0] == known[0, 0, 0]
+            absent = status == PointStatus.NOT_DOWNLOADED
+            absent[0, 0, 0] = True
+            assert absent.all()
+            assert shardreader.fetch(source, tmp_path, box=there.bounds).ok
+            np.testing.assert_array_equal(here.stored_chunks(here.bounds)[1], known)
+            np.testing.assert_array_equal(here.cutout(here.bounds), there.cutout(there.bounds))
+    assert shardreader.verify(tmp_path, allow_absent=True).ok
