@@ -213,6 +213,28 @@ def test_shards_that_the_source_does_not_have(
             assert (again.ok, again.source_has_none, again.requests) == (True, 1, 1)
 
 
+def test_what_one_source_does_not_have_another_may(tmp_path: Path) -> None:
+    tiny = source_with_holes(tmp_path / "source")
+    less = Path(shutil.copytree(tiny.path, tmp_path / "less"))
+    (less / "tiny/1.shard").unlink()
+    copy, everything = tmp_path / "copy", Box((0, 0, 0), (64, 64, 16))
+    assert shardreader.fetch(less, copy, box=everything).source_has_none == 1
+    report = shardreader.fetch(tiny.path, copy, box=CORNER)
+    assert report.ok
+    with shardreader.open_volume(copy) as vol:
+        # The new source was not asked for the other shard, and is not said to have none.
+        assert statuses(vol, tiny) == expected(tiny, {*range(16)})
+        assert shardreader.fetch(tiny.path, copy, box=everything).source_has_none == 0
+        assert statuses(vol, tiny) == expected(tiny, {*ALL})
+    # By a listing, that word holds for every shard that it does not name.
+    shutil.rmtree(copy)
+    assert shardreader.fetch(less, copy).source_has_none == 1
+    shardreader.fetch(less, copy, box=CORNER)
+    assert manifest_of(copy).source_has_none("tiny", "1.shard")
+    shardreader.fetch(tiny.path, copy, box=CORNER)
+    assert not manifest_of(copy).source_has_none("tiny", "1.shard")
+
+
 def test_pairs_of_files_are_refused(tmp_path: Path) -> None:
     tiny = source_with_holes(tmp_path / "source")
     for number in (0, 1):
