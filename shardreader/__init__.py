@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from shardreader.adoption import adopt
     from shardreader.errors import (
         ChunkError,
+        ClusterError,
         InfoError,
         InvalidPointError,
         NotDownloadedError,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Box",
     "ChunkError",
+    "ClusterError",
     "FetchReport",
     "InfoError",
     "InvalidPointError",

@@ -78,9 +78,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _status_of(error: Exception) -> int | None:
     """The exit status for an error that users cause or meet; None for a bug."""
-    from shardreader.errors import InfoError, OutOfBoundsError, ShardReaderError
+    from shardreader.errors import (
+        ClusterError,
+        InfoError,
+        OutOfBoundsError,
+        ShardReaderError,
+    )
 
-    if isinstance(error, (InfoError, OutOfBoundsError)):
+    if isinstance(error, (ClusterError, InfoError, OutOfBoundsError)):
         return NOT_RUN
     if isinstance(error, ShardReaderError):
         return INCOMPLETE

@@ -23,10 +23,17 @@ from shardreader.manifest import (
 from shardreader.store import LocalStore, StaleFileError
 from shardreader.volume_path import directory_of
 
-__all__ = ["VolumeFiles", "check_supported", "read_info", "read_manifest", "read_volume_files"]
+__all__ = [
+    "INFO_BYTES_LIMIT",
+    "VolumeFiles",
+    "check_supported",
+    "read_info",
+    "read_manifest",
+    "read_volume_files",
+]
 
 # An info with thousands of scales would still be below this.
-_INFO_BYTES_LIMIT = 16 << 20
+INFO_BYTES_LIMIT = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -106,7 +113,7 @@ def read_info(directory: str) -> VolumeInfo:
     if not os.path.isdir(directory):
         there = "a file, not a directory" if os.path.exists(directory) else "no such directory"
         raise ReadError(f"{directory}: {there}; give the directory that holds the file `info`")
-    data = _read_document(directory, "info", _INFO_BYTES_LIMIT)
+    data = _read_document(directory, "info", INFO_BYTES_LIMIT)
     if data is None:
         raise InfoError(
             f"{directory}: has no file `info`, so it is not a precomputed volume; give the "

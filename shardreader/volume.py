@@ -6,7 +6,7 @@ Here alone statuses become exceptions.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -17,6 +17,7 @@ from shardreader.box_read import BoxRead, cells_of, check_output
 from shardreader.cache import ByteCache
 from shardreader.chunk import make_decoder
 from shardreader.chunk_visit import refuse_chunks, visit_chunks
+from shardreader.dask_array import ToDask
 from shardreader.errors import ChunkError, OutOfBoundsError, PointStatus
 from shardreader.found import Found
 from shardreader.grid import Box
@@ -26,7 +27,6 @@ from shardreader.point_read import PointRead, refuse_points
 from shardreader.points import points_to_voxels, voxel_box
 from shardreader.sources import make_source
 from shardreader.store import LocalStore
-from shardreader.volume_geometry import VolumeGeometry
 from shardreader.workers import Workers, cores
 
 __all__ = ["Volume", "open_volume"]
@@ -93,7 +93,7 @@ def open_volume(
     return Volume(files, missing=missing, threads=threads, cache_bytes=cache_bytes)
 
 
-class Volume(VolumeGeometry):
+class Volume(ToDask):
     """One scale of a volume; made by `open_volume`.
 
     Safe from many threads. Pickles as path and options only. Survives a fork: the child shares no
@@ -169,7 +169,8 @@ class Volume(VolumeGeometry):
             The pair is in voxels of this size in nm, for example ``(4, 4, 40)``.
         out : ndarray, optional
             Takes the voxels and is returned; of the box's shape and the volume's dtype, with any
-            strides. Undefined after an exception.
+            strides. Undefined after an exception. For large boxes an array that an earlier
+            `cutout` returned is the fastest: it begins at a line of the processor's caches.
 
         Returns
         -------
@@ -345,7 +346,10 @@ class Volume(VolumeGeometry):
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        options = (self._missing, self._threads, self._cache_bytes, self._files.manifest_path)
+        return self._reopening(self._threads)
+
+    def _reopening(self, threads: int | None) -> tuple[Callable[..., Volume], tuple[Any, ...]]:
+        options = (self._missing, threads, self._cache_bytes, self._files.manifest_path)
         return _reopen, (self.path, self.scale.index, *options)
 
     def _inside(self, box: AnyBox, units: str | None, resolution: Sequence[float] | None) -> Box:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from shardreader.runner import Runner
     from shardreader.volume import Volume
 
 __all__ = [
@@ -17,12 +18,14 @@ __all__ = [
     "INCOMPLETE",
     "NOT_RUN",
     "CommandError",
+    "add_runner",
     "add_scale",
     "add_threads",
     "add_units",
     "add_volume",
     "check_units",
     "numbers",
+    "opened_runner",
     "opened_volume",
     "progress",
     "say",
@@ -121,10 +124,22 @@ def add_scale(parser: argparse.ArgumentParser, default: str) -> None:
     )
 
 
-def add_threads(parser: argparse.ArgumentParser) -> None:
+def add_threads(parser: argparse._ActionsContainer) -> None:
     """How many threads read."""
     parser.add_argument(
         "--threads", type=_threads, metavar="N", help="threads that read; default: one per core"
+    )
+
+
+def add_runner(parser: argparse.ArgumentParser) -> None:
+    """What does the work: threads here, or a cluster."""
+    group = parser.add_mutually_exclusive_group()
+    add_threads(group)
+    group.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="let the workers of this dask scheduler (tcp://node1:8786) do the work; all see the "
+        "volume under the same path. Needs pip install 'shardreader[dask]'",
     )
 
 
@@ -152,6 +167,47 @@ def check_units(arguments: argparse.Namespace, what: str) -> None:
             "there is no default: FAFB-FFN1 has voxels of 8 x 8 x 40 nm, but fafbseg and CATMAID "
             "users count in 4 x 4 x 40 (--resolution 4,4,40)"
         )
+
+
+@contextmanager
+def opened_runner(arguments: argparse.Namespace, directory: str) -> Iterator[Runner]:
+    """What the arguments of `add_runner` name; a cluster that cannot be used is a `CommandError`.
+
+    Raises
+    ------
+    CommandError
+    """
+    from shardreader.dask_runner import connect, disconnect, make_runner
+    from shardreader.errors import ShardReaderError
+
+    if arguments.dask is None:
+        yield make_runner(directory, threads=arguments.threads, client=None)
+        return
+    try:
+        client = connect(arguments.dask)
+    except ShardReaderError as error:
+        raise CommandError(str(error)) from error
+    with _quiet_dask():
+        try:
+            yield make_runner(directory, threads=None, client=client, tell=say)
+        finally:
+            disconnect(client)
+
+
+@contextmanager
+def _quiet_dask() -> Iterator[None]:
+    """Keep dask from logging with a traceback what the command says in a line."""
+    import logging
+
+    handlers = logging.getLogger("distributed").handlers
+    levels = [handler.level for handler in handlers]
+    try:
+        for handler in handlers:
+            handler.setLevel(logging.CRITICAL)
+        yield
+    finally:
+        for handler, level in zip(handlers, levels, strict=True):
+            handler.setLevel(level)
 
 
 @contextmanager
