@@ -20,7 +20,7 @@ from shardreader.coverage import (
     coverage_length,
     decode_coverage,
 )
-from shardreader.errors import FormatFault, PointStatus
+from shardreader.errors import FormatFault, NotDownloadedError, PointStatus
 from shardreader.shard_files import ShardFiles
 from shardreader.store import StaleFileError
 
@@ -119,6 +119,21 @@ class ShardCoverage:
         """Length of the record in the file, 0 where it has none. Raises CoverageFault."""
         record = self.record(name, identity)
         return 0 if record is None else record.stored_bytes
+
+    def refuse_partial(self, name: str, identity: Any) -> None:
+        """Raise where a file does not have all keys of its source.
+
+        Raises
+        ------
+        NotDownloadedError
+            The shard is partial.
+        CoverageFault
+        """
+        if self.record(name, identity) is not None:
+            raise NotDownloadedError(
+                f"{self._files.path(name, identity)}: has only some of the keys of its source, as "
+                "its coverage record says; copy it whole"
+            )
 
     def absence(self, name: str, identity: Any, fetch: str) -> tuple[str, str]:
         """Why a chunk of a file that is here is NOT_DOWNLOADED, and what to do about it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import numpy as np
@@ -75,8 +76,24 @@ class StoredReader:
                 stale.extend(row for row, _, _ in job.parts)
 
         rest = self._serve_cached(found, consume, fail, workers)
-        workers.run(run, plan_reads(found, rest, jobs=_JOBS_PER_WORKER * workers.threads))
+        jobs = self.plan(found, rest, workers)
+        with self.ahead(jobs):
+            workers.run(run, jobs)
         return np.array(sorted(stale), dtype=np.intp)
+
+    def plan(self, found: Found, rows: NDArray[np.intp], workers: Workers) -> list[ReadJob]:
+        """The reads for some rows, in the order in which they are done."""
+        return plan_reads(found, rows, jobs=_JOBS_PER_WORKER * workers.threads)
+
+    def ahead(self, jobs: list[ReadJob]) -> AbstractContextManager[None]:
+        """Gets the reads that are about to be done."""
+        del jobs
+        return nullcontext()
+
+    def is_too_long(self, job: ReadJob) -> bool:
+        """Whether a single chunk claims more bytes than any encoding of it can need."""
+        most = most_stored_bytes(job.file.encoding, self.most_encoded_bytes)
+        return len(job.parts) == 1 and job.end - job.start > most
 
     def _serve_cached(
         self, found: Found, consume: Consume, fail: Fail, workers: Workers
@@ -103,8 +120,8 @@ class StoredReader:
         name, identity, encoding = job.file
         if identity is None:
             raise StaleFileError(name)
-        most_stored = most_stored_bytes(encoding, self.most_encoded_bytes)
-        if len(job.parts) == 1 and job.end - job.start > most_stored:
+        if self.is_too_long(job):
+            most_stored = most_stored_bytes(encoding, self.most_encoded_bytes)
             fail(
                 job.parts[0][0],
                 FormatFault(

@@ -24,8 +24,7 @@ from shardreader.indexing import box_of_index
 from shardreader.open_files import VolumeFiles, read_volume_files
 from shardreader.point_read import PointRead, refuse_points
 from shardreader.points import points_to_voxels, voxel_box
-from shardreader.sources import make_source
-from shardreader.store import LocalStore
+from shardreader.sources import make_source, make_store
 from shardreader.volume_geometry import VolumeGeometry
 from shardreader.workers import Workers, cores
 
@@ -127,7 +126,7 @@ class Volume(VolumeGeometry):
     def _start(self) -> None:
         cache = ByteCache(self._cache_bytes)
         self._workers = Workers(self._threads or cores())
-        self._store = LocalStore(self._files.directory)
+        self._store = make_store(self._files)
         self._source = make_source(
             self._files,
             self._store,
