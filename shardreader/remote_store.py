@@ -68,6 +68,11 @@ class ObjectVersion(NamedTuple):
             return self.etag == other.etag
         return self.modified == other.modified
 
+    @property
+    def token(self) -> str:
+        """What a coverage record calls this version: generation, or ETag, or time and size."""
+        return self.generation or self.etag or f"{self.modified} {self.size}"
+
 
 class Reply(NamedTuple):
     """The answer to a request for a range: the object as it is now, and the bytes to come."""

@@ -16,14 +16,16 @@ from typing import NamedTuple
 
 from shardreader.errors import ReadError
 from shardreader.fetching.checksum import base64_of, extend_crc32c
-from shardreader.fetching.part_file import is_occupied, open_part, sync_directory, write_all
+from shardreader.fetching.part_file import is_occupied, open_part, write_all
 from shardreader.fetching.plan import RANGE_BYTES, ShardTask, same_object, same_version
 from shardreader.fetching.retrying import Patience, StoppedError, Throttle
 from shardreader.fetching.source_listing import SourceReader
+from shardreader.fetching.source_object import strong_etag
 from shardreader.fetching.state import ShardRow, whole_row
 from shardreader.fetching.structure import structure_faults
 from shardreader.info import ScaleInfo
 from shardreader.listings import ListedObject
+from shardreader.output_file import sync_directory
 from shardreader.plain_http import AbsentError, RefusedError, TransientError
 from shardreader.remote_store import ChangedError, ObjectVersion
 
@@ -304,7 +306,7 @@ class ShardDownload:
         if self._version is not None:
             end = min(end, self._version.size)
         reply = self._desk.reader.store.read(
-            self._path, start=start, end=end, if_match=_strong_etag(self._version)
+            self._path, start=start, end=end, if_match=strong_etag(self._version)
         )
         self._accept(reply.version)
         missing = min(end, reply.version.size) - start
@@ -386,10 +388,3 @@ class ShardDownload:
         while wait and not news.kept.wait(0.1):
             if self._desk.patience.stop.is_set():
                 raise StoppedError
-
-
-def _strong_etag(version: ObjectVersion | None) -> str | None:
-    """The ETag to insist on; a weak one never matches."""
-    if version is None or version.etag is None or version.etag.startswith("W/"):
-        return None
-    return version.etag
