@@ -65,9 +65,7 @@ def content(path: Path, spec: ShardingSpec) -> dict[int, bytes]:
 @settings(max_examples=25, deadline=None)
 @given(
     st.sampled_from(SPECS),
-    st.lists(
-        st.tuples(st.sets(st.integers(0, 30)), st.sets(st.integers(0, 30))), min_size=1, max_size=4
-    ),
+    st.lists(st.tuples(st.sets(st.integers(0, 30)), st.sets(st.integers(0, 30))), min_size=1, max_size=4),
 )
 def test_any_merges(
     tmp_path_factory: pytest.TempPathFactory,

@@ -241,7 +241,7 @@ class PartialDownload:
 
     def _receive(self, plan: _Plan, spool: ChunkSpool) -> None:
         """Ask for the chunks that are not in the spool yet."""
-        places, most = plan.places, self._desk.most_encoded_bytes
+        places, most = plan.places, self._task.most_encoded_bytes
         most_stored = most_stored_bytes(self._spec.data_encoding, most)
         missing = ~np.isin(places.chunk_ids, spool.chunk_ids)
         too_long = places.ends - places.starts > most_stored
@@ -276,7 +276,7 @@ class PartialDownload:
                     0,
                     len(stored),
                     encoding=self._spec.data_encoding,
-                    most_bytes=self._desk.most_encoded_bytes,
+                    most_bytes=self._task.most_encoded_bytes,
                 )
                 spool.add(chunk_id, stored)
                 return

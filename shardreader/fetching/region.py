@@ -12,18 +12,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shardreader.chunk import make_decoder
+from shardreader.codecs import CODECS
 from shardreader.errors import InfoError, OutOfBoundsError, PointStatus
-from shardreader.fetching.plan import ShardRow
 from shardreader.grid import Box
-from shardreader.info import ScaleInfo
-from shardreader.listings import ListedObject
+from shardreader.info import COMPRESSED_SEGMENTATION, ScaleInfo, VolumeInfo
 from shardreader.morton import chunk_ids_of_cells
 from shardreader.point_files import open_points
 from shardreader.points import points_to_voxels, voxel_box
 from shardreader.shard_extent import shard_cells
 from shardreader.shard_lattice import ShardLattice
 
-__all__ = ["MOST_IDS", "PartialTask", "Region", "RegionRequest"]
+__all__ = [
+    "MOST_IDS",
+    "PartialTask",
+    "Region",
+    "RegionRequest",
+    "largest_encoding",
+    "region_request",
+]
 
 # Of one shard, or of points, or of a box whose chunks a hash scatters: 128 MiB of ids.
 MOST_IDS = 1 << 24
@@ -52,6 +59,30 @@ class RegionRequest:
     whole_shards: bool
 
 
+def region_request(
+    box: Any,
+    points: Any,
+    units: str | None,
+    resolution: Sequence[float] | None,
+    *,
+    whole_shards: bool,
+) -> RegionRequest | None:
+    """What the arguments of `fetch` ask for; None for the whole scale.
+
+    Raises
+    ------
+    TypeError
+        Box and points, or a unit without either.
+    """
+    if box is not None and points is not None:
+        raise TypeError("give a box or points, not both; a second fetch adds to the first")
+    if box is None and points is None:
+        if units is not None or resolution is not None or whole_shards:
+            raise TypeError("units, resolution and whole_shards belong to a box or to points")
+        return None
+    return RegionRequest(box, points, units, resolution, whole_shards)
+
+
 @dataclass(frozen=True, eq=False)
 class PartialTask:
     """A shard of which some chunks are wanted.
@@ -64,6 +95,8 @@ class PartialTask:
         The cells of these chunks, in the part of the grid that is the shard's.
     chunk_ids : ndarray of uint64 or None
         Their ids, where they are no box.
+    most_encoded_bytes : int
+        The largest encoding that a chunk can need.
     mend : bool
         Nothing of the file that is here is kept.
     """
@@ -72,11 +105,8 @@ class PartialTask:
     name: str
     cells: Box | None
     chunk_ids: NDArray[np.uint64] | None
+    most_encoded_bytes: int
     mend: bool = False
-
-    listed: ListedObject | None = None
-    row: ShardRow | None = None
-    bytes_to_come: int = 0
 
     def ids(self, scale: ScaleInfo) -> NDArray[np.uint64]:
         """The ids of the wanted chunks, sorted."""
@@ -92,15 +122,18 @@ class Region:
     Parameters
     ----------
     tasks : tuple of PartialTask
+    whole_shards : bool
+        All of these shards is wanted.
     notes : tuple of str
         What was odd.
     """
 
     tasks: tuple[PartialTask, ...]
+    whole_shards: bool
     notes: tuple[str, ...]
 
     @classmethod
-    def of(cls, request: RegionRequest, scale: ScaleInfo) -> Region:
+    def of(cls, request: RegionRequest, volume: VolumeInfo, scale: ScaleInfo) -> Region:
         """Find the chunks that a request needs.
 
         Raises
@@ -112,11 +145,30 @@ class Region:
         InfoError
             The chunks are too many to be listed.
         """
-        lattice = ShardLattice(scale)
+        most = 0 if request.whole_shards else largest_encoding(volume, scale)
+        tasks = _Tasks(scale, most, has_limit=not request.whole_shards)
         if request.box is not None:
-            return cls(tuple(_tasks_of_box(_box(request, scale), scale, lattice)), ())
+            of_box = tuple(tasks.of_box(_box(request, scale)))
+            return cls(of_box, request.whole_shards, ())
         ids, notes = _ids_of_points(request, scale)
-        return cls(tuple(_tasks_of_ids(ids, scale, lattice)), notes)
+        return cls(tuple(tasks.of_ids(ids)), request.whole_shards, notes)
+
+
+def largest_encoding(volume: VolumeInfo, scale: ScaleInfo) -> int:
+    """The most bytes that a chunk can need after inflate.
+
+    Raises
+    ------
+    InfoError
+        That is not known of this encoding.
+    """
+    if scale.encoding != COMPRESSED_SEGMENTATION and scale.encoding not in CODECS:
+        raise InfoError(
+            f"scale {scale.key}: how large a chunk of encoding {scale.encoding!r} can be is not "
+            "known, so its chunks cannot be checked one by one; fetch whole shards "
+            "(--whole-shards), or the volume"
+        )
+    return make_decoder(volume, scale).most_encoded_bytes
 
 
 def _box(request: RegionRequest, scale: ScaleInfo) -> Box:
@@ -126,6 +178,8 @@ def _box(request: RegionRequest, scale: ScaleInfo) -> Box:
         resolution=request.resolution,
         voxel_size=scale.resolution,
     )
+    if box.is_empty:
+        raise ValueError(f"the box holds no voxel: {box}; its second corner is past the last voxel")
     if not scale.grid.bounds.contains(box):
         raise OutOfBoundsError(
             f"the box {box} is not inside the volume, {scale.grid.bounds} (voxels); is the unit "
@@ -134,38 +188,51 @@ def _box(request: RegionRequest, scale: ScaleInfo) -> Box:
     return box
 
 
-def _tasks_of_box(box: Box, scale: ScaleInfo, lattice: ShardLattice) -> Iterator[PartialTask]:
-    cells = scale.grid.cells_touching(box)
-    if lattice.shape is None or lattice.wraps:
-        if prod(cells.shape) > MOST_IDS:
-            raise InfoError(
-                f"the box has {prod(cells.shape):,} chunks, which this volume scatters over all of "
-                f"its shards; ask for at most {MOST_IDS:,}, or fetch the volume whole"
-            )
-        yield from _tasks_of_ids(np.sort(_ids_of(scale, cells)), scale, lattice)
-        return
-    for number in lattice.numbers(cells):
-        part = shard_cells(scale, number).intersection(cells)
-        if prod(part.shape) > MOST_IDS:
-            raise InfoError(
-                f"the box has {prod(part.shape):,} chunks of one shard; ask for at most "
-                f"{MOST_IDS:,}, or fetch whole shards (--whole-shards)"
-            )
-        yield PartialTask(number, lattice.file_name(number), part, None)
+class _Tasks:
+    """Makes the tasks of one scale."""
+
+    def __init__(self, scale: ScaleInfo, most_encoded_bytes: int, *, has_limit: bool) -> None:
+        if scale.sharding is None:
+            raise ValueError("the scale is not sharded")
+        self._scale = scale
+        self._spec = scale.sharding
+        self._lattice = ShardLattice(scale)
+        self._most_encoded_bytes = most_encoded_bytes
+        self._has_limit = has_limit
+
+    def of_box(self, box: Box) -> Iterator[PartialTask]:
+        cells = self._scale.grid.cells_touching(box)
+        if self._lattice.shape is None or self._lattice.wraps:
+            _check_count(cells, "which this volume scatters over its shards")
+            yield from self.of_ids(np.sort(_ids_of(self._scale, cells)))
+            return
+        for number in self._lattice.numbers(cells):
+            part = shard_cells(self._scale, number).intersection(cells)
+            if self._has_limit:
+                _check_count(part, "which are in one shard")
+            yield self._task(number, part, None)
+
+    def of_ids(self, ids: NDArray[np.uint64]) -> Iterator[PartialTask]:
+        """The tasks of sorted ids."""
+        shards, _ = self._spec.locate(ids)
+        order = np.argsort(shards, kind="stable")
+        cuts = np.flatnonzero(np.diff(shards[order]) != 0) + 1
+        for rows in np.split(order, cuts) if len(ids) else ():
+            yield self._task(int(shards[rows[0]]), None, ids[rows])
+
+    def _task(
+        self, number: int, cells: Box | None, chunk_ids: NDArray[np.uint64] | None
+    ) -> PartialTask:
+        name = self._spec.file_name(number)
+        return PartialTask(number, name, cells, chunk_ids, self._most_encoded_bytes)
 
 
-def _tasks_of_ids(
-    ids: NDArray[np.uint64], scale: ScaleInfo, lattice: ShardLattice
-) -> Iterator[PartialTask]:
-    """The tasks of sorted ids."""
-    if scale.sharding is None:
-        raise ValueError("the scale is not sharded")
-    shards, _ = scale.sharding.locate(ids)
-    order = np.argsort(shards, kind="stable")
-    cuts = np.flatnonzero(np.diff(shards[order]) != 0) + 1
-    for rows in np.split(order, cuts) if len(ids) else ():
-        number = int(shards[rows[0]])
-        yield PartialTask(number, lattice.file_name(number), None, ids[rows])
+def _check_count(cells: Box, what: str) -> None:
+    if prod(cells.shape) > MOST_IDS:
+        raise InfoError(
+            f"the box has {prod(cells.shape):,} chunks, {what}: more than {MOST_IDS:,}; fetch it "
+            "in parts, or whole shards (--whole-shards)"
+        )
 
 
 def _ids_of(scale: ScaleInfo, cells: Box) -> NDArray[np.uint64]:

@@ -25,6 +25,7 @@ from shardreader.fetching.state import ShardRow, whole_row
 from shardreader.fetching.structure import structure_faults
 from shardreader.info import ScaleInfo
 from shardreader.listings import ListedObject
+from shardreader.manifest import FileRecord
 from shardreader.output_file import sync_directory
 from shardreader.plain_http import AbsentError, RefusedError, TransientError
 from shardreader.remote_store import ChangedError, ObjectVersion
@@ -52,10 +53,13 @@ class Outcome:
 
     Parameters
     ----------
-    kind : {"fetched", "kept", "none", "failed"}
-        "kept": the file that was here is the one of the source.
+    kind : {"fetched", "kept", "partial", "kept_part", "none", "failed"}
+        "kept": the whole file that was here needs nothing; "partial": chunks were fetched;
+        "kept_part": the partial shard that was here answers for all that was asked.
     row : ShardRow or None
-        For the first two.
+        Of a whole shard that was compared or fetched.
+    record : FileRecord or None
+        Of a partial shard that was written.
     reason : str
         Of a failure.
     restarts : tuple of str
@@ -69,6 +73,7 @@ class Outcome:
     reason: str = ""
     restarts: tuple[str, ...] = ()
     unreachable: bool = False
+    record: FileRecord | None = None
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from shardreader.errors import FormatFault
 from shardreader.fetching.request_pool import RequestPool
 from shardreader.fetching.source_object import SourceObject
 from shardreader.inflate import inflate, most_stored_bytes
-from shardreader.morton import morton_bits
 from shardreader.info import ScaleInfo
+from shardreader.morton import morton_bits
 from shardreader.shard_index import (
     MinishardIndex,
     decode_minishard_index,
