@@ -17,6 +17,7 @@ __all__ = [
     "INCOMPLETE",
     "NOT_RUN",
     "CommandError",
+    "add_any_volume",
     "add_scale",
     "add_threads",
     "add_units",
@@ -108,6 +109,16 @@ def add_volume(parser: argparse.ArgumentParser) -> None:
     """The volume that a command works on."""
     parser.add_argument(
         "volume", metavar="PATH", help="directory of the volume, the one with the info file"
+    )
+
+
+def add_any_volume(parser: argparse.ArgumentParser) -> None:
+    """The volume that a command reads, here or elsewhere."""
+    parser.add_argument(
+        "volume",
+        metavar="PATH",
+        help="directory of the volume, the one with the info file, or its URL: gs://, s3://, "
+        "https:// (pip install 'shardreader[fetch]')",
     )
 
 

@@ -9,10 +9,10 @@ from shardreader.commands.common import (
     DONE,
     INCOMPLETE,
     CommandError,
+    add_any_volume,
     add_scale,
     add_threads,
     add_units,
-    add_volume,
     check_units,
     numbers,
     opened_volume,
@@ -45,7 +45,7 @@ EXAMPLES = """\
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments of the command."""
-    add_volume(parser)
+    add_any_volume(parser)
     parser.add_argument(
         "--box",
         type=numbers(6),

@@ -13,10 +13,10 @@ from shardreader.commands.common import (
     DONE,
     INCOMPLETE,
     CommandError,
+    add_any_volume,
     add_scale,
     add_threads,
     add_units,
-    add_volume,
     check_units,
     opened_volume,
     progress,
@@ -60,7 +60,7 @@ _ADVICE = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments of the command."""
-    add_volume(parser)
+    add_any_volume(parser)
     parser.add_argument(
         "points",
         metavar="POINTS",
