@@ -214,6 +214,11 @@ class RemoteFiles:
                 for piece in pieces:
                     self._remove(piece)
 
+    def is_ahead(self, name: str, start: int, end: int) -> bool:
+        """Whether a range was asked for already."""
+        with self._lock:
+            return self._piece_of(name, start, end) is not None
+
     def close(self) -> None:
         """End all requests; a later read begins anew."""
         with self._lock:
@@ -243,10 +248,8 @@ class RemoteFiles:
     def _taken(self, name: str, start: int, end: int) -> _Piece | None:
         """The piece that holds a range; one that is read once is let go."""
         with self._lock:
-            for piece in self._pieces.get(name, ()):
-                if piece.wanted.start <= start < end <= piece.wanted.end:
-                    break
-            else:
+            piece = self._piece_of(name, start, end)
+            if piece is None:
                 return None
             engine, budget = self._engine, piece.budget
             if budget is not None:
@@ -255,6 +258,13 @@ class RemoteFiles:
             length = piece.wanted.end - piece.wanted.start
             engine.loop.call(lambda: budget.give(length))
         return piece
+
+    def _piece_of(self, name: str, start: int, end: int) -> _Piece | None:
+        """The piece that holds a range. Needs the lock."""
+        for piece in self._pieces.get(name, ()):
+            if piece.wanted.start <= start < end <= piece.wanted.end:
+                return piece
+        return None
 
     def _remove(self, piece: _Piece) -> None:
         """Forget a piece, if it is still there. Needs the lock."""

@@ -188,7 +188,7 @@ class RemoteShardedSource(_RemoteSource, ShardedSource):
                 ranges = self._indices_to_read(Shard(number, name, identity), minishards)
             except (FormatFault, StaleFileError):
                 continue  # the search meets it again, and says so
-            for start, end in _joined(ranges):
+            for start, end in _joined([w for w in ranges if not self.store.is_ahead(name, *w)]):
                 total += end - start
                 if total <= _MOST_INDEX_BYTES:
                     indices.append(Wanted(name, start, end, identity))

@@ -1,0 +1,71 @@
+"""How often a client has to wait for a server: it holds all requests until no more come."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fault_server import FaultServer, Request
+
+# A client that has something else to ask does so within this time, on a busy machine too.
+QUIET_SECONDS = 0.4
+
+
+class Rounds:
+    """Lets requests through in rounds.
+
+    Attributes
+    ----------
+    sizes : list of int
+        Requests of each round so far.
+    """
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self._waiting: list[threading.Event] = []
+        self._last = 0.0
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+
+    def hold(self, _: Request) -> None:
+        """Keep a request until its round is over."""
+        gate = threading.Event()
+        with self._lock:
+            self._waiting.append(gate)
+            self._last = time.monotonic()
+        gate.wait(60)
+
+    def work(self) -> None:
+        """End rounds until the end."""
+        while not self._ended.wait(0.02):
+            with self._lock:
+                if not self._waiting or time.monotonic() - self._last < QUIET_SECONDS:
+                    continue
+                gates, self._waiting = self._waiting, []
+                self.sizes.append(len(gates))
+            for gate in gates:
+                gate.set()
+
+    def end(self) -> None:
+        """Let everything through."""
+        self._ended.set()
+        with self._lock:
+            for gate in self._waiting:
+                gate.set()
+
+
+@contextmanager
+def counted_rounds(server: FaultServer) -> Iterator[Rounds]:
+    """Count the rounds of waiting inside of the block."""
+    rounds = Rounds()
+    worker = threading.Thread(target=rounds.work, daemon=True)
+    before, server.before = server.before, rounds.hold
+    worker.start()
+    try:
+        yield rounds
+    finally:
+        server.before = before
+        rounds.end()
+        worker.join()
