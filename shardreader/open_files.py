@@ -140,7 +140,7 @@ def read_remote_documents(
     from shardreader.remote_files import Wanted
 
     names = ["info", MANIFEST_NAME] if with_manifest else ["info"]
-    with remote.ahead([Wanted(name, 0, _DOCUMENT_BYTES, None) for name in names], once=False):
+    with remote.ahead([Wanted(name, 0, _DOCUMENT_BYTES, None) for name in names]):
         data = _document(remote, "info", _INFO_BYTES_LIMIT)
         if data is None:
             raise InfoError(

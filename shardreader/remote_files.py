@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from shardreader.errors import ReadError
 from shardreader.plain_http import AbsentError, RefusedError, StoreError, TransientError
@@ -27,7 +27,7 @@ from shardreader.request_loop import RequestLoop
 from shardreader.source_url import SourceUrl
 from shardreader.store import StaleFileError
 
-__all__ = ["RemoteFiles", "RemoteIdentity", "Wanted"]
+__all__ = ["RangeStream", "RemoteFiles", "RemoteIdentity", "Wanted"]
 
 # A thousand scattered points take this many requests at a time for six round trips of waiting.
 _MOST_IN_FLIGHT = 512
@@ -61,19 +61,36 @@ class Wanted(NamedTuple):
     identity: RemoteIdentity | None
 
 
+_Answer = tuple[RemoteIdentity | None, bytes]
+
+
 class _Piece:
     """A range that was asked for ahead."""
 
-    def __init__(self, wanted: Wanted, budget: _Budget | None) -> None:
+    def __init__(self, wanted: Wanted) -> None:
         self.wanted = wanted
-        self.budget = budget
-        self.answer: Future[tuple[RemoteIdentity | None, bytes]] = Future()
+        self.answer: Future[_Answer] = Future()
+
+    def answered(self) -> _Answer | None:
+        """What came, when it has come; None where it is of an object that was replaced since.
+
+        Also where the block that asked for it has ended.
+
+        Raises
+        ------
+        ReadError
+        """
+        try:
+            return self.answer.result()
+        except (CancelledError, StaleFileError):
+            return None
 
 
 class _Budget:
-    """Bounds the bytes of the pieces that were begun and not taken yet. Belongs to the loop."""
+    """Bounds the bytes of pieces that were begun and not taken yet; counts on the loop alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: RequestLoop) -> None:
+        self._loop = loop
         self._used = 0
         self._changed = asyncio.Event()
 
@@ -85,9 +102,34 @@ class _Budget:
         self._used += count
 
     def give(self, count: int) -> None:
-        """Make room."""
+        """Make room, from any thread."""
+        self._loop.call(lambda: self._give(count))
+
+    def _give(self, count: int) -> None:
         self._used -= count
         self._changed.set()
+
+
+class RangeStream:
+    """Ranges that were asked for by `RemoteFiles.stream`; reads others, too."""
+
+    def __init__(
+        self, pieces: list[_Piece], budget: _Budget, otherwise: Callable[..., bytes]
+    ) -> None:
+        self._budget = budget
+        self._otherwise = otherwise
+        self._pieces = {piece.wanted: piece for piece in pieces}
+
+    def read(self, name: str, *, start: int, end: int, identity: Any) -> bytes:
+        """As `RemoteFiles.read`."""
+        piece = self._pieces.pop(Wanted(name, start, end, identity), None)
+        if piece is None:
+            return self._otherwise(name, start=start, end=end, identity=identity)
+        self._budget.give(end - start)
+        answer = piece.answered()
+        if answer is None:
+            raise StaleFileError(name)
+        return answer[1]
 
 
 class _Engine(NamedTuple):
@@ -149,11 +191,11 @@ class RemoteFiles:
         with self._lock:
             pieces = list(self._pieces.get(name, ()))
         for piece in pieces:
-            try:
-                return piece.answer.result()[0]
-            except (CancelledError, StaleFileError):
-                continue
-        return self._start(Wanted(name, 0, 0, None)).result()[0]
+            piece.answered()
+            is_known, identity = self.known(name)  # what came may be forgotten already
+            if is_known:
+                return identity
+        return self._ask_now(Wanted(name, 0, 0, None))[0]
 
     def is_file(self, _name: str) -> bool:
         """As `LocalStore.is_file`: a bucket is no drive that can be unplugged."""
@@ -173,46 +215,50 @@ class RemoteFiles:
         """
         if end > identity.size:
             raise self._stale(identity)
-        piece = self._taken(name, start, end)
-        if piece is not None:
-            try:
-                found, data = piece.answer.result()
-            except CancelledError:  # the block that asked for it has ended
-                return self._start(Wanted(name, start, end, identity)).result()[1]
-            if found != identity:
-                raise self._stale(identity)
-            return data[start - piece.wanted.start : end - piece.wanted.start]
-        return self._start(Wanted(name, start, end, identity)).result()[1]
+        with self._lock:
+            piece = self._piece_of(name, start, end)
+        answer = None if piece is None else piece.answered()
+        if piece is None or answer is None or answer[0] != identity:
+            return self._ask_now(Wanted(name, start, end, identity))[1]
+        return answer[1][start - piece.wanted.start : end - piece.wanted.start]
 
     @contextmanager
-    def ahead(self, wanted: Sequence[Wanted], *, once: bool) -> Iterator[None]:
-        """Ask for ranges now, in this order; inside of the block `read` gives them.
+    def ahead(self, wanted: Sequence[Wanted]) -> Iterator[None]:
+        """Ask for ranges now, in this order; inside of the block `read` gives what is in them.
 
-        Parameters
-        ----------
-        wanted : sequence of Wanted
-        once : bool
-            Each is read just so, in this order, and then let go: no more are begun than fit the
-            byte budget. Otherwise all are kept to the end of the block, and the caller bounds
-            their bytes.
+        All are kept to the end of the block: the caller bounds their bytes.
         """
         if not wanted:
             yield
             return
-        engine = self._running()
-        budget = _Budget() if once else None
-        pieces = [_Piece(item, budget) for item in wanted]
+        pieces = [_Piece(item) for item in wanted]
         with self._lock:
             for piece in pieces:
                 self._pieces.setdefault(piece.wanted.name, []).append(piece)
-        work = engine.loop.start(self._fill_all(pieces, budget, engine.slots))
         try:
-            yield
+            with self._filling(pieces, None):
+                yield
         finally:
-            work.cancel()
             with self._lock:
                 for piece in pieces:
-                    self._remove(piece)
+                    of_name = self._pieces[piece.wanted.name]
+                    of_name.remove(piece)
+                    if not of_name:
+                        del self._pieces[piece.wanted.name]
+
+    @contextmanager
+    def stream(
+        self, wanted: Sequence[Wanted], *, otherwise: Callable[..., bytes]
+    ) -> Iterator[RangeStream]:
+        """Ask for ranges now, in this order, as many as fit the byte budget.
+
+        Each is taken once from what the block gets, in the same order by and large; what was not
+        asked for is read by `otherwise`.
+        """
+        pieces = [_Piece(item) for item in wanted]
+        budget = _Budget(self._running().loop)
+        with self._filling(pieces, budget):
+            yield RangeStream(pieces, budget, otherwise)
 
     def is_ahead(self, name: str, start: int, end: int) -> bool:
         """Whether a range was asked for already."""
@@ -241,23 +287,22 @@ class RemoteFiles:
                 self._engine = _Engine(RequestLoop(), asyncio.Semaphore(_most_in_flight()))
             return self._engine
 
-    def _start(self, wanted: Wanted) -> Future[tuple[RemoteIdentity | None, bytes]]:
+    def _ask_now(self, wanted: Wanted) -> _Answer:
         engine = self._running()
-        return engine.loop.start(self._fetch(wanted, engine.slots))
+        try:
+            return engine.loop.start(self._fetch(wanted, engine.slots)).result()
+        except CancelledError:
+            raise ReadError(f"{self.root}: was closed while it was read") from None
 
-    def _taken(self, name: str, start: int, end: int) -> _Piece | None:
-        """The piece that holds a range; one that is read once is let go."""
-        with self._lock:
-            piece = self._piece_of(name, start, end)
-            if piece is None:
-                return None
-            engine, budget = self._engine, piece.budget
-            if budget is not None:
-                self._remove(piece)
-        if budget is not None and engine is not None:
-            length = piece.wanted.end - piece.wanted.start
-            engine.loop.call(lambda: budget.give(length))
-        return piece
+    @contextmanager
+    def _filling(self, pieces: list[_Piece], budget: _Budget | None) -> Iterator[None]:
+        engine = self._running()
+        work = engine.loop.start(self._fill_all(pieces, budget, engine.slots))
+        work.add_done_callback(lambda _: [piece.answer.cancel() for piece in pieces])
+        try:
+            yield
+        finally:
+            work.cancel()
 
     def _piece_of(self, name: str, start: int, end: int) -> _Piece | None:
         """The piece that holds a range. Needs the lock."""
@@ -265,14 +310,6 @@ class RemoteFiles:
             if piece.wanted.start <= start < end <= piece.wanted.end:
                 return piece
         return None
-
-    def _remove(self, piece: _Piece) -> None:
-        """Forget a piece, if it is still there. Needs the lock."""
-        of_name = self._pieces.get(piece.wanted.name, [])
-        if piece in of_name:
-            of_name.remove(piece)
-        if not of_name:
-            self._pieces.pop(piece.wanted.name, None)
 
     async def _fill_all(
         self, pieces: list[_Piece], budget: _Budget | None, slots: asyncio.Semaphore
@@ -287,20 +324,18 @@ class RemoteFiles:
         finally:
             for task in tasks:
                 task.cancel()
-            for piece in pieces:
-                piece.answer.cancel()  # unless it has come
 
     async def _fill(self, piece: _Piece, slots: asyncio.Semaphore) -> None:
         try:
             answer = await self._fetch(piece.wanted, slots)
         except Exception as error:  # noqa: BLE001 (raised by who reads the piece)
-            piece.answer.set_exception(error)
+            if piece.answer.set_running_or_notify_cancel():
+                piece.answer.set_exception(error)
         else:
-            piece.answer.set_result(answer)
+            if piece.answer.set_running_or_notify_cancel():
+                piece.answer.set_result(answer)
 
-    async def _fetch(
-        self, wanted: Wanted, slots: asyncio.Semaphore
-    ) -> tuple[RemoteIdentity | None, bytes]:
+    async def _fetch(self, wanted: Wanted, slots: asyncio.Semaphore) -> _Answer:
         failed = 0
         while True:
             try:
@@ -315,7 +350,7 @@ class RemoteFiles:
             # Not all at once.
             await asyncio.sleep(RETRY_SECONDS[failed - 1] * random.uniform(0.7, 1.3))  # noqa: S311
 
-    async def _ask(self, wanted: Wanted) -> tuple[RemoteIdentity | None, bytes]:
+    async def _ask(self, wanted: Wanted) -> _Answer:
         expected = wanted.identity
         name = self.remote.source.name(wanted.name)
         if_match = None if expected is None else expected.version.strong_etag

@@ -8,7 +8,7 @@ already on their way.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -56,13 +56,15 @@ class _RemoteReader(StoredReader):
         del workers
         return plan_reads(found, rows, jobs=1, limits=_LIMITS)
 
-    def ahead(self, jobs: list[ReadJob]) -> AbstractContextManager[None]:
+    @contextmanager
+    def ahead(self, jobs: list[ReadJob]) -> Iterator[RangeFiles]:
         wanted = [
             Wanted(job.file.name, job.start, job.end, job.file.identity)
             for job in jobs
             if isinstance(job.file.identity, RemoteIdentity) and not self.is_too_long(job)
         ]
-        return self._remote.ahead(wanted, once=True)
+        with self._remote.stream(wanted, otherwise=self.files.read) as stream:
+            yield stream
 
 
 class _RemoteSource(ChunkSource):
@@ -121,8 +123,8 @@ class RemoteShardedSource(_RemoteSource, ShardedSource):
             part = found if len(batches) == 1 else found.subset(rows)
             with ExitStack() as stack:
                 wanted = _by_shard(shards[rows], minishards[rows])
-                stack.enter_context(self.store.ahead(self._heads(wanted), once=False))
-                stack.enter_context(self.store.ahead(self._indices(wanted), once=False))
+                stack.enter_context(self.store.ahead(self._heads(wanted)))
+                stack.enter_context(self.store.ahead(self._indices(wanted)))
                 super()._find(part, workers)
             if part is not found:
                 found.put(rows, part)
@@ -214,14 +216,14 @@ class RemoteUnshardedSource(_RemoteSource, UnshardedSource):
                 for file_name in self._file_names(cells[rows])
             ]
             plain = [self._head(forms[0]) for forms in names]
-            with self.store.ahead([head for head in plain if head], once=False):
+            with self.store.ahead([head for head in plain if head]):
                 others = [
                     self._head(form)
                     for forms in names
                     if self.store.identity(forms[0]) is None
                     for form in forms[1:]
                 ]
-                with self.store.ahead([head for head in others if head], once=False):
+                with self.store.ahead([head for head in others if head]):
                     found.put(rows, super().find(cells[rows], workers))
         return found
 

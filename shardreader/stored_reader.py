@@ -71,13 +71,13 @@ class StoredReader:
 
         def run(job: ReadJob) -> None:
             try:
-                self._run(job, consume, fail)
+                self._run(files, job, consume, fail)
             except StaleFileError:
                 stale.extend(row for row, _, _ in job.parts)
 
         rest = self._serve_cached(found, consume, fail, workers)
         jobs = self.plan(found, rest, workers)
-        with self.ahead(jobs):
+        with self.ahead(jobs) as files:
             workers.run(run, jobs)
         return np.array(sorted(stale), dtype=np.intp)
 
@@ -85,10 +85,10 @@ class StoredReader:
         """The reads for some rows, in the order in which they are done."""
         return plan_reads(found, rows, jobs=_JOBS_PER_WORKER * workers.threads)
 
-    def ahead(self, jobs: list[ReadJob]) -> AbstractContextManager[None]:
-        """Gets the reads that are about to be done."""
+    def ahead(self, jobs: list[ReadJob]) -> AbstractContextManager[RangeFiles]:
+        """Where to read from what is about to be read; local files wait for no one."""
         del jobs
-        return nullcontext()
+        return nullcontext(self.files)
 
     def is_too_long(self, job: ReadJob) -> bool:
         """Whether a single chunk claims more bytes than any encoding of it can need."""
@@ -116,7 +116,7 @@ class StoredReader:
         workers.run(lambda pair: _hand_over(*pair, consume, fail), cached)
         return np.array(rest, dtype=np.intp)
 
-    def _run(self, job: ReadJob, consume: Consume, fail: Fail) -> None:
+    def _run(self, files: RangeFiles, job: ReadJob, consume: Consume, fail: Fail) -> None:
         name, identity, encoding = job.file
         if identity is None:
             raise StaleFileError(name)
@@ -131,7 +131,7 @@ class StoredReader:
                 ),
             )
             return
-        stored = self.files.read(name, start=job.start, end=job.end, identity=identity)
+        stored = files.read(name, start=job.start, end=job.end, identity=identity)
         for row, start, end in job.parts:
             try:
                 encoded = inflate(

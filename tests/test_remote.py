@@ -268,6 +268,7 @@ def test_a_shard_that_was_replaced_since_the_last_read(
     tiny, server = tiny_served
     points = all_points(tiny)[:16]
     with open_volume(server.plain) as vol:
+        vol.stored_chunks(vol.bounds)
         assert vol.lookup(points[:4], units="voxel").tolist() == OLD[:4]
         server.replace("tiny/0.shard", relabelled(tiny))
         assert vol.lookup(points[:4], units="voxel").tolist() == OLD[:4]
