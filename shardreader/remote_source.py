@@ -7,8 +7,9 @@ already on their way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,11 +26,11 @@ from shardreader.shard_files import parts_of
 from shardreader.shard_index import SHARD_INDEX_ENTRY_BYTES
 from shardreader.sharded_source import PAGE_ENTRIES, Shard, ShardedSource
 from shardreader.store import StaleFileError
-from shardreader.stored_reader import Consume, Fail, RangeFiles, StoredReader
+from shardreader.stored_reader import Consume, Fail, RangeFiles, Reading, StoredReader
 from shardreader.unsharded_source import SUFFIXES_TO_ASK, UnshardedSource
 from shardreader.workers import Workers
 
-__all__ = ["RemoteShardedSource", "RemoteUnshardedSource"]
+__all__ = ["RemoteReader", "RemoteShardedSource", "RemoteSource", "RemoteUnshardedSource"]
 
 # Requests run side by side, so that joining saves no waiting, only requests: a gap is worth what
 # a line of 50 MB/s brings in a millisecond or so.
@@ -43,37 +44,55 @@ _MOST_INDEX_BYTES = 64 << 20
 _MOST_FILES = 4096
 
 
-class _RemoteReader(StoredReader):
-    """Reads chunks by requests that are all sent ahead."""
+class RemoteReader(StoredReader):
+    """Reads chunks by requests that are all sent ahead.
+
+    Parameters
+    ----------
+    files, cache, most_encoded_bytes
+        As for `StoredReader`.
+    remote : RemoteFiles
+    keep : callable, optional
+        Takes the search, a row of it and the stored bytes of that chunk of the remote volume.
+    """
 
     def __init__(
-        self, files: RangeFiles, cache: ByteCache, most_encoded_bytes: int, remote: RemoteFiles
+        self,
+        files: RangeFiles,
+        cache: ByteCache,
+        most_encoded_bytes: int,
+        remote: RemoteFiles,
+        keep: Callable[[Found, int, bytes], None] | None = None,
     ) -> None:
         super().__init__(files, cache, most_encoded_bytes)
         self._remote = remote
+        self._keep = keep
 
     def plan(self, found: Found, rows: NDArray[np.intp], workers: Workers) -> list[ReadJob]:
+        """As `StoredReader.plan`."""
         del workers
         return plan_reads(found, rows, jobs=1, limits=_LIMITS)
 
     @contextmanager
-    def ahead(self, jobs: list[ReadJob]) -> Iterator[RangeFiles]:
+    def ahead(self, found: Found, jobs: list[ReadJob]) -> Iterator[Reading]:
+        """As `StoredReader.ahead`."""
         wanted = [
             Wanted(job.file.name, job.start, job.end, job.file.identity)
             for job in jobs
             if isinstance(job.file.identity, RemoteIdentity) and not self.is_too_long(job)
         ]
         with self._remote.stream(wanted, otherwise=self.files.read) as stream:
-            yield stream
+            keep = self._keep
+            yield Reading(stream, None if keep is None else partial(keep, found))
 
 
-class _RemoteSource(ChunkSource):
-    """What both remote sources do in another way than local ones."""
+class RemoteSource(ChunkSource):
+    """What remote sources do in another way than local ones."""
 
     def _read_ahead(self, remote: RemoteFiles) -> None:
         """Have chunks read by requests that are sent ahead; called once, by the constructor."""
         reader = self._reader
-        self._reader = _RemoteReader(reader.files, reader.cache, reader.most_encoded_bytes, remote)
+        self._reader = RemoteReader(reader.files, reader.cache, reader.most_encoded_bytes, remote)
 
     def read(
         self, found: Found, consume: Consume, fail: Fail, workers: Workers
@@ -107,7 +126,7 @@ class _RemoteSource(ChunkSource):
         return f"this is what the source has: tell who published {path}"
 
 
-class RemoteShardedSource(_RemoteSource, ShardedSource):
+class RemoteShardedSource(RemoteSource, ShardedSource):
     """As `ShardedSource`, on a remote volume."""
 
     store: RemoteFiles
@@ -197,7 +216,7 @@ class RemoteShardedSource(_RemoteSource, ShardedSource):
         return indices
 
 
-class RemoteUnshardedSource(_RemoteSource, UnshardedSource):
+class RemoteUnshardedSource(RemoteSource, UnshardedSource):
     """As `UnshardedSource`, on a remote volume."""
 
     store: RemoteFiles

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from typing import TYPE_CHECKING
+
 from shardreader.cache import ByteCache
 from shardreader.chunk_source import ChunkSource
 from shardreader.open_files import VolumeFiles
@@ -9,7 +12,10 @@ from shardreader.sharded_source import ShardedSource
 from shardreader.store import LocalStore, Store
 from shardreader.unsharded_source import UnshardedSource
 
-__all__ = ["make_source", "make_store"]
+if TYPE_CHECKING:
+    from shardreader.kept_copy import KeptCopy
+
+__all__ = ["keep_copy", "make_source", "make_store"]
 
 
 def make_store(files: VolumeFiles) -> Store:
@@ -17,10 +23,47 @@ def make_store(files: VolumeFiles) -> Store:
     return LocalStore(files.directory) if files.remote is None else files.remote
 
 
+def keep_copy(files: VolumeFiles, cache_dir: str | os.PathLike[str]) -> KeptCopy:
+    """The directory that keeps what is read of a remote volume.
+
+    Raises
+    ------
+    ValueError
+        The volume is a directory itself.
+    InfoError, ReadError, OSError
+        As `KeptCopy`.
+    """
+    if files.remote is None:
+        raise ValueError(f"cache_dir is for URLs: {files.directory} is a directory already")
+    from shardreader.kept_copy import KeptCopy
+
+    return KeptCopy(cache_dir, files)
+
+
 def make_source(
+    files: VolumeFiles,
+    store: Store,
+    *,
+    cache: ByteCache,
+    most_encoded_bytes: int,
+    kept: KeptCopy | None = None,
+) -> ChunkSource:
+    """The source for a scale, sharded or not, local or remote; of the latter, some may be kept."""
+    source = _make_source(files, store, cache=cache, most_encoded_bytes=most_encoded_bytes)
+    if kept is None:
+        return source
+    from shardreader.cached_source import CachedSource
+    from shardreader.remote_source import RemoteShardedSource
+
+    here = _make_source(kept.files, kept.store, cache=cache, most_encoded_bytes=most_encoded_bytes)
+    if not isinstance(here, ShardedSource) or not isinstance(source, RemoteShardedSource):
+        raise TypeError("only remote sharded scales are kept")
+    return CachedSource(here, source, kept, most_encoded_bytes=most_encoded_bytes)
+
+
+def _make_source(
     files: VolumeFiles, store: Store, *, cache: ByteCache, most_encoded_bytes: int
 ) -> ChunkSource:
-    """The source for a scale, sharded or not, local or remote."""
     sharded, unsharded = _kinds(files)
     scale = files.scale
     if scale.sharding is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,16 @@ class RangeFiles(Protocol):
 
     def read(self, name: str, *, start: int, end: int, identity: Any) -> bytes:
         """As `LocalStore.read`."""
+
+
+class Reading(NamedTuple):
+    """Where one read gets its bytes, and what it does with a chunk's stored bytes that are sound.
+
+    ``keep`` takes a row and the bytes, on any of the workers' threads.
+    """
+
+    files: RangeFiles
+    keep: Callable[[int, bytes], None] | None
 
 
 class StoredReader:
@@ -71,13 +81,13 @@ class StoredReader:
 
         def run(job: ReadJob) -> None:
             try:
-                self._run(files, job, consume, fail)
+                self._run(reading, job, consume, fail)
             except StaleFileError:
                 stale.extend(row for row, _, _ in job.parts)
 
         rest = self._serve_cached(found, consume, fail, workers)
         jobs = self.plan(found, rest, workers)
-        with self.ahead(jobs) as files:
+        with self.ahead(found, jobs) as reading:
             workers.run(run, jobs)
         return np.array(sorted(stale), dtype=np.intp)
 
@@ -85,10 +95,10 @@ class StoredReader:
         """The reads for some rows, in the order in which they are done."""
         return plan_reads(found, rows, jobs=_JOBS_PER_WORKER * workers.threads)
 
-    def ahead(self, jobs: list[ReadJob]) -> AbstractContextManager[RangeFiles]:
-        """Where to read from what is about to be read; local files wait for no one."""
-        del jobs
-        return nullcontext(self.files)
+    def ahead(self, found: Found, jobs: list[ReadJob]) -> AbstractContextManager[Reading]:
+        """Where to get what is about to be read; local files are just read."""
+        del found, jobs
+        return nullcontext(Reading(self.files, None))
 
     def is_too_long(self, job: ReadJob) -> bool:
         """Whether a single chunk claims more bytes than any encoding of it can need."""
@@ -116,7 +126,7 @@ class StoredReader:
         workers.run(lambda pair: _hand_over(*pair, consume, fail), cached)
         return np.array(rest, dtype=np.intp)
 
-    def _run(self, files: RangeFiles, job: ReadJob, consume: Consume, fail: Fail) -> None:
+    def _run(self, reading: Reading, job: ReadJob, consume: Consume, fail: Fail) -> None:
         name, identity, encoding = job.file
         if identity is None:
             raise StaleFileError(name)
@@ -131,7 +141,7 @@ class StoredReader:
                 ),
             )
             return
-        stored = files.read(name, start=job.start, end=job.end, identity=identity)
+        stored = reading.files.read(name, start=job.start, end=job.end, identity=identity)
         for row, start, end in job.parts:
             try:
                 encoded = inflate(
@@ -144,6 +154,8 @@ class StoredReader:
             except FormatFault as fault:
                 fail(row, fault)
                 continue
+            if reading.keep is not None:
+                reading.keep(row, stored[start - job.start : end - job.start])
             self.cache.put((identity, start, end), encoded, len(encoded))
             _hand_over(row, encoded, consume, fail)
 

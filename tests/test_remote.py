@@ -180,9 +180,9 @@ def test_a_refusal_is_no_background(
 @pytest.mark.parametrize("kind", ["503", "429", "short", "cut"])
 def test_what_passes_is_tried_again(tiny_served: tuple[TinyVolume, FaultServer], kind: str) -> None:
     tiny, server = tiny_served
-    server.faults.append(Fault("shard|info", kind, 3))
+    server.faults.append(Fault(r"\.shard|info", kind, 3))
     with open_volume(server.plain) as vol:
-        server.faults.append(Fault("shard", kind, 2, skip=2))
+        server.faults.append(Fault(r"\.shard", kind, 2, skip=2))
         labels = vol.lookup(all_points(tiny), units="voxel")
     assert labels.tolist() == [block_label(i, 0) for i in range(32)]
     assert all(fault.times == 0 for fault in server.faults)
@@ -197,7 +197,7 @@ def test_what_does_not_pass_is_an_error(
     tiny_served: tuple[TinyVolume, FaultServer], kind: str, words: str, skip: int
 ) -> None:
     tiny, server = tiny_served
-    server.faults.append(Fault("shard", kind, -1, skip=skip))
+    server.faults.append(Fault(r"\.shard", kind, -1, skip=skip))
     with open_volume(server.plain, missing="zero") as vol:
         with pytest.raises(ReadError, match=f"{server.plain}/tiny/.*{words}.*nothing about"):
             vol.lookup(all_points(tiny), units="voxel", return_status=True)
