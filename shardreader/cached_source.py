@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from shardreader.errors import Location, PointStatus
 from shardreader.found import Found
 from shardreader.kept_copy import KeptCopy
-from shardreader.remote_files import RemoteIdentity
+from shardreader.remote_ranges import RemoteIdentity
 from shardreader.remote_source import RemoteReader, RemoteShardedSource, RemoteSource
 from shardreader.shard_coverage import CoverageFault
 from shardreader.shard_files import PairIdentity
@@ -144,3 +144,8 @@ class _Files:
     def read(self, name: str, *, start: int, end: int, identity: Any) -> bytes:
         files = self._there if _is_remote(identity) else self._here
         return files.read(name, start=start, end=end, identity=identity)
+
+    def read_into(
+        self, name: str, *, start: int, end: int, identity: Any, into: memoryview
+    ) -> None:
+        into[: end - start] = self.read(name, start=start, end=end, identity=identity)

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import functools
 import warnings
+import zlib
 from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar, cast
 
 import numba
@@ -38,22 +41,36 @@ def inlined(function: _Function) -> _Function:
 
 
 def compile_cached(
-    function: Callable[..., Any], signature: Any, *, nogil: bool = True
+    function: Callable[..., Any],
+    signature: Any,
+    *,
+    nogil: bool = True,
+    parts: tuple[ModuleType, ...] = (),
 ) -> Callable[..., Any]:
     """Compile for one signature; without numba's cache where that cannot be written.
 
     A kernel of a microsecond had better hold the interpreter lock: to get it back from another
     thread takes longer.
 
-    numba's cache looks at the date of the file of `function`: kernels that it calls belong in the
-    same file.
+    numba's cache looks at the date of the file of `function` alone. `parts` are the other modules
+    that its code comes from: it is kept under a name that changes with any of them.
     """
+    if parts:
+        function.__qualname__ = f"{function.__name__}_{_checksum(parts):08x}"
     try:
         compiled = _njit(signature, nogil=nogil, cache=True, **KERNEL_OPTIONS)(function)
     except (RuntimeError, OSError):
         _warn_of_no_cache()
         compiled = _njit(signature, nogil=nogil, **KERNEL_OPTIONS)(function)
     return cast("Callable[..., Any]", compiled)
+
+
+@functools.cache
+def _checksum(modules: tuple[ModuleType, ...]) -> int:
+    total = 0
+    for module in modules:
+        total = zlib.crc32(Path(str(module.__file__)).read_bytes(), total)
+    return total
 
 
 @functools.cache

@@ -137,7 +137,7 @@ def read_remote_documents(
     InfoError, ReadError
         As `open_volume`.
     """
-    from shardreader.remote_files import Wanted
+    from shardreader.remote_ranges import Wanted
 
     names = ["info", MANIFEST_NAME] if with_manifest else ["info"]
     with remote.ahead([Wanted(name, 0, _DOCUMENT_BYTES, None) for name in names]):

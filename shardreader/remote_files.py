@@ -10,12 +10,13 @@ import asyncio
 import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from shardreader.errors import ReadError
 from shardreader.plain_http import AbsentError, RefusedError, StoreError, TransientError
+from shardreader.remote_ranges import Answer, Budget, Piece, RangeStream, RemoteIdentity, Wanted
 from shardreader.remote_store import (
     BeyondEndError,
     ChangedError,
@@ -27,109 +28,12 @@ from shardreader.request_loop import RequestLoop
 from shardreader.source_url import SourceUrl
 from shardreader.store import StaleFileError
 
-__all__ = ["RangeStream", "RemoteFiles", "RemoteIdentity", "Wanted"]
+__all__ = ["RemoteFiles"]
 
 # A thousand scattered points take this many requests at a time for six round trips of waiting.
 _MOST_IN_FLIGHT = 512
-# Answers that have come, or are about to, and that nobody has taken yet.
-_MOST_AHEAD_BYTES = 64 << 20
 # Between tries: what passes in some seconds is sat out.
 RETRY_SECONDS = (0.1, 0.3, 1.0, 2.0, 4.0)
-
-
-class RemoteIdentity(NamedTuple):
-    """One version of one object."""
-
-    name: str
-    version: ObjectVersion
-
-    @property
-    def size(self) -> int:
-        """Length in bytes."""
-        return self.version.size
-
-
-class Wanted(NamedTuple):
-    """A range that will be read; of whatever version the object has where `identity` is None.
-
-    An empty range asks for the identity alone.
-    """
-
-    name: str
-    start: int
-    end: int
-    identity: RemoteIdentity | None
-
-
-_Answer = tuple[RemoteIdentity | None, bytes]
-
-
-class _Piece:
-    """A range that was asked for ahead."""
-
-    def __init__(self, wanted: Wanted) -> None:
-        self.wanted = wanted
-        self.answer: Future[_Answer] = Future()
-
-    def answered(self) -> _Answer | None:
-        """What came, when it has come; None where it is of an object that was replaced since.
-
-        Also where the block that asked for it has ended.
-
-        Raises
-        ------
-        ReadError
-        """
-        try:
-            return self.answer.result()
-        except (CancelledError, StaleFileError):
-            return None
-
-
-class _Budget:
-    """Bounds the bytes of pieces that were begun and not taken yet; counts on the loop alone."""
-
-    def __init__(self, loop: RequestLoop) -> None:
-        self._loop = loop
-        self._used = 0
-        self._changed = asyncio.Event()
-
-    async def take(self, count: int) -> None:
-        """Wait for room; there always is for one piece."""
-        while self._used and self._used + count > _MOST_AHEAD_BYTES:
-            self._changed.clear()
-            await self._changed.wait()
-        self._used += count
-
-    def give(self, count: int) -> None:
-        """Make room, from any thread."""
-        self._loop.call(lambda: self._give(count))
-
-    def _give(self, count: int) -> None:
-        self._used -= count
-        self._changed.set()
-
-
-class RangeStream:
-    """Ranges that were asked for by `RemoteFiles.stream`; reads others, too."""
-
-    def __init__(
-        self, pieces: list[_Piece], budget: _Budget, otherwise: Callable[..., bytes]
-    ) -> None:
-        self._budget = budget
-        self._otherwise = otherwise
-        self._pieces = {piece.wanted: piece for piece in pieces}
-
-    def read(self, name: str, *, start: int, end: int, identity: Any) -> bytes:
-        """As `RemoteFiles.read`."""
-        piece = self._pieces.pop(Wanted(name, start, end, identity), None)
-        if piece is None:
-            return self._otherwise(name, start=start, end=end, identity=identity)
-        self._budget.give(end - start)
-        answer = piece.answered()
-        if answer is None:
-            raise StaleFileError(name)
-        return answer[1]
 
 
 class _Engine(NamedTuple):
@@ -164,7 +68,7 @@ class RemoteFiles:
         self.root = source.text
         self.remote = RemoteStore(source)
         self._known: dict[str, RemoteIdentity | None] = {}
-        self._pieces: dict[str, list[_Piece]] = {}
+        self._pieces: dict[str, list[Piece]] = {}
         self._lock = threading.Lock()
         self._engine: _Engine | None = None
 
@@ -222,6 +126,12 @@ class RemoteFiles:
             return self._ask_now(Wanted(name, start, end, identity))[1]
         return answer[1][start - piece.wanted.start : end - piece.wanted.start]
 
+    def read_into(
+        self, name: str, *, start: int, end: int, identity: RemoteIdentity, into: memoryview
+    ) -> None:
+        """As `LocalStore.read_into`."""
+        into[: end - start] = self.read(name, start=start, end=end, identity=identity)
+
     @contextmanager
     def ahead(self, wanted: Sequence[Wanted]) -> Iterator[None]:
         """Ask for ranges now, in this order; inside of the block `read` gives what is in them.
@@ -231,7 +141,7 @@ class RemoteFiles:
         if not wanted:
             yield
             return
-        pieces = [_Piece(item) for item in wanted]
+        pieces = [Piece(item) for item in wanted]
         with self._lock:
             for piece in pieces:
                 self._pieces.setdefault(piece.wanted.name, []).append(piece)
@@ -255,8 +165,8 @@ class RemoteFiles:
         Each is taken once from what the block gets, in the same order by and large; what was not
         asked for is read by `otherwise`.
         """
-        pieces = [_Piece(item) for item in wanted]
-        budget = _Budget(self._running().loop)
+        pieces = [Piece(item) for item in wanted]
+        budget = Budget(self._running().loop)
         with self._filling(pieces, budget):
             yield RangeStream(pieces, budget, otherwise)
 
@@ -287,7 +197,7 @@ class RemoteFiles:
                 self._engine = _Engine(RequestLoop(), asyncio.Semaphore(_most_in_flight()))
             return self._engine
 
-    def _ask_now(self, wanted: Wanted) -> _Answer:
+    def _ask_now(self, wanted: Wanted) -> Answer:
         engine = self._running()
         try:
             return engine.loop.start(self._fetch(wanted, engine.slots)).result()
@@ -295,7 +205,7 @@ class RemoteFiles:
             raise ReadError(f"{self.root}: was closed while it was read") from None
 
     @contextmanager
-    def _filling(self, pieces: list[_Piece], budget: _Budget | None) -> Iterator[None]:
+    def _filling(self, pieces: list[Piece], budget: Budget | None) -> Iterator[None]:
         engine = self._running()
         work = engine.loop.start(self._fill_all(pieces, budget, engine.slots))
         work.add_done_callback(lambda _: [piece.answer.cancel() for piece in pieces])
@@ -304,7 +214,7 @@ class RemoteFiles:
         finally:
             work.cancel()
 
-    def _piece_of(self, name: str, start: int, end: int) -> _Piece | None:
+    def _piece_of(self, name: str, start: int, end: int) -> Piece | None:
         """The piece that holds a range. Needs the lock."""
         for piece in self._pieces.get(name, ()):
             if piece.wanted.start <= start < end <= piece.wanted.end:
@@ -312,7 +222,7 @@ class RemoteFiles:
         return None
 
     async def _fill_all(
-        self, pieces: list[_Piece], budget: _Budget | None, slots: asyncio.Semaphore
+        self, pieces: list[Piece], budget: Budget | None, slots: asyncio.Semaphore
     ) -> None:
         tasks = []
         try:
@@ -325,7 +235,7 @@ class RemoteFiles:
             for task in tasks:
                 task.cancel()
 
-    async def _fill(self, piece: _Piece, slots: asyncio.Semaphore) -> None:
+    async def _fill(self, piece: Piece, slots: asyncio.Semaphore) -> None:
         try:
             answer = await self._fetch(piece.wanted, slots)
         except Exception as error:  # noqa: BLE001 (raised by who reads the piece)
@@ -335,7 +245,7 @@ class RemoteFiles:
             if piece.answer.set_running_or_notify_cancel():
                 piece.answer.set_result(answer)
 
-    async def _fetch(self, wanted: Wanted, slots: asyncio.Semaphore) -> _Answer:
+    async def _fetch(self, wanted: Wanted, slots: asyncio.Semaphore) -> Answer:
         failed = 0
         while True:
             try:
@@ -350,7 +260,7 @@ class RemoteFiles:
             # Not all at once.
             await asyncio.sleep(RETRY_SECONDS[failed - 1] * random.uniform(0.7, 1.3))  # noqa: S311
 
-    async def _ask(self, wanted: Wanted) -> _Answer:
+    async def _ask(self, wanted: Wanted) -> Answer:
         expected = wanted.identity
         name = self.remote.source.name(wanted.name)
         if_match = None if expected is None else expected.version.strong_etag

@@ -21,12 +21,13 @@ from shardreader.chunk_source import ChunkSource
 from shardreader.errors import FormatFault, ReadError
 from shardreader.found import Found, ReadJob, ReadLimits, plan_reads
 from shardreader.inflate import most_stored_bytes
-from shardreader.remote_files import RemoteFiles, RemoteIdentity, Wanted
+from shardreader.remote_files import RemoteFiles
+from shardreader.remote_ranges import RemoteIdentity, Wanted
 from shardreader.shard_files import parts_of
 from shardreader.shard_index import SHARD_INDEX_ENTRY_BYTES
 from shardreader.sharded_source import PAGE_ENTRIES, Shard, ShardedSource
 from shardreader.store import StaleFileError
-from shardreader.stored_reader import Consume, Fail, RangeFiles, Reading, StoredReader
+from shardreader.stored_reader import Consume, ConsumeMany, Fail, RangeFiles, Reading, StoredReader
 from shardreader.unsharded_source import SUFFIXES_TO_ASK, UnshardedSource
 from shardreader.workers import Workers
 
@@ -73,6 +74,10 @@ class RemoteReader(StoredReader):
         del workers
         return plan_reads(found, rows, jobs=1, limits=_LIMITS)
 
+    def _again(self, found: Found, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
+        del found
+        return np.ones(len(rows), dtype=np.bool_)  # a second request costs more than the memory
+
     @contextmanager
     def ahead(self, found: Found, jobs: list[ReadJob]) -> Iterator[Reading]:
         """As `StoredReader.ahead`."""
@@ -95,7 +100,12 @@ class RemoteSource(ChunkSource):
         self._reader = RemoteReader(reader.files, reader.cache, reader.most_encoded_bytes, remote)
 
     def read(
-        self, found: Found, consume: Consume, fail: Fail, workers: Workers
+        self,
+        found: Found,
+        consume: Consume,
+        fail: Fail,
+        workers: Workers,
+        consume_many: ConsumeMany | None = None,
     ) -> NDArray[np.intp]:
         """As `StoredReader.read`.
 
@@ -105,6 +115,7 @@ class RemoteSource(ChunkSource):
             Also where an object was replaced and some of this read is of the old one: the answer
             would be a mixture.
         """
+        del consume_many  # all is kept in the cache, one by one
         stale = super().read(found, consume, fail, workers)
         if len(stale):
             self._refuse_mixture(found, stale)

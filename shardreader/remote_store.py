@@ -275,6 +275,8 @@ class RemoteStore:
             )
         if status and status[1] == "416":
             return BeyondEndError(f"the source refuses: {text}")
+        if "StartTooLarge" in str(error):  # of a directory; a server answers 416
+            return RefusedError("the object ends before the bytes that were asked for")
         if status and int(status[1]) not in _PASSING:
             return RefusedError(f"the source refuses: {text}")
         if isinstance(error, kinds.BaseError):

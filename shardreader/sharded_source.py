@@ -43,6 +43,7 @@ __all__ = ["PAGE_ENTRIES", "Shard", "ShardedSource"]
 
 # The shard index is read in pages, because 2**32 minishards would make it 64 GiB long.
 PAGE_ENTRIES = 1 << 12
+_FEW_FILES = 16
 # How often a file may change under one search before it is given up.
 _MOST_TRIES = 3
 
@@ -163,7 +164,12 @@ class ShardedSource(ChunkSource):
             number, rows = item
             self._find_in_file(found, number, int(shards[rows[0]]), rows, minishards)
 
-        workers.run(search, list(enumerate(groups)))
+        if len(groups) <= _FEW_FILES:
+            # A search of a warm file takes less time than threads take to agree on who runs.
+            for item in enumerate(groups):
+                search(item)
+        else:
+            workers.run(search, list(enumerate(groups)))
         if (found.status == PointStatus.NOT_DOWNLOADED).any():
             self.confirm_copy()
         return found
@@ -207,23 +213,30 @@ class ShardedSource(ChunkSource):
     def _find_in_minishard(
         self, found: Found, shard: Shard, minishard: int, rows: NDArray[np.intp]
     ) -> None:
+        absent = rows
         try:
             index = self._minishard_index(shard, minishard)
             if index is None or not len(index.chunk_ids):
                 self._confirm_shard(shard)
-                self._settle_absent(found, shard, minishard, rows)
-                return
+            else:
+                absent = self._settle_stored(found, shard, index, rows)
+            if len(absent):
+                found.status[absent] = self.coverage.status_of_absent(
+                    shard.name, shard.identity, found.keys[absent]
+                )
         except FormatFault as fault:
-            found.mark_corrupt(rows, self._shard_error(shard, minishard, fault))
-            return
+            found.mark_corrupt(absent, self._shard_error(shard, minishard, fault))
+
+    def _settle_stored(
+        self, found: Found, shard: Shard, index: MinishardIndex, rows: NDArray[np.intp]
+    ) -> NDArray[np.intp]:
+        """Take over what an index says; gives the rows that it does not have."""
         positions = index.positions(found.keys[rows])
         stored = positions >= 0
         sound = stored & index.sound[positions]
         found.status[rows] = PointStatus.OK
         found.starts[rows] = index.starts[positions]
         found.ends[rows] = index.ends[positions]
-        if not stored.all():
-            self._settle_absent(found, shard, minishard, rows[~stored])
         for at in np.flatnonzero(stored & ~sound).tolist():
             row = rows[at : at + 1]
             bad_entry = index.fault(
@@ -233,17 +246,7 @@ class ShardedSource(ChunkSource):
             )
             found.status[row] = PointStatus.CORRUPT
             found.mark_corrupt(row, self.chunk_error(found, int(row[0]), bad_entry))
-
-    def _settle_absent(
-        self, found: Found, shard: Shard, minishard: int, rows: NDArray[np.intp]
-    ) -> None:
-        """The status of chunks that a sound index does not have."""
-        try:
-            found.status[rows] = self.coverage.status_of_absent(
-                shard.name, shard.identity, found.keys[rows]
-            )
-        except CoverageFault as fault:
-            found.mark_corrupt(rows, self._shard_error(shard, minishard, fault))
+        return rows[~stored]
 
     def _minishard_index(self, shard: Shard, minishard: int) -> MinishardIndex | None:
         """The index of one minishard; None where it has no chunks. Raises FormatFault."""

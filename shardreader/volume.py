@@ -245,6 +245,7 @@ class Volume(VolumeGeometry):
             settle=settle,
             consume=target.consume,
             fail=raise_error,
+            consume_many=target.consume_many,
         )
         return target.result()
 
@@ -310,6 +311,7 @@ class Volume(VolumeGeometry):
             settle=read.settle,
             consume=read.consume,
             fail=read.fail,
+            consume_many=read.consume_many,
         )
         if return_status:
             return read.labels(shape), status.reshape(shape)

@@ -134,7 +134,7 @@ def test_a_small_budget_and_many_threads(
 ) -> None:
     """Reads that cannot all be ahead wait for those that are taken, and for no others."""
     tiny, server = tiny_served
-    monkeypatch.setattr("shardreader.remote_files._MOST_AHEAD_BYTES", 100)
+    monkeypatch.setattr("shardreader.remote_ranges._MOST_AHEAD_BYTES", 100)
     monkeypatch.setattr("shardreader.remote_files._MOST_IN_FLIGHT", 3)
     monkeypatch.setattr("shardreader.remote_source._LIMITS", ReadLimits(-1, 1, 1))
     monkeypatch.setattr("shardreader.remote_source._MOST_MINISHARDS", 3)

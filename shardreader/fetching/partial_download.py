@@ -46,9 +46,7 @@ from shardreader.store import LocalStore
 
 __all__ = ["Cost", "PartialDownload"]
 
-# An object that changes under the fetch.
-_MOST_DOWNLOADS = 3
-# Damaged on the way, a chunk is asked for again.
+# Of an object that changes under the fetch, of an index and of a chunk that came damaged.
 _MOST_TRIES = 3
 
 
@@ -110,18 +108,13 @@ class PartialDownload:
             here = None if self._task.mend else self._here()
             if here is None and not self._task.mend and self._is_whole():
                 return Outcome("kept")
-            for _ in range(_MOST_DOWNLOADS):
-                try:
-                    plan = self._plan(here)
-                    return Outcome("kept_part") if plan is None else self._fetch(plan)
-                except ChangedError as error:
-                    changed = error
-                    self._restarts.append(str(error))
-            return self._failed(f"{changed}; begun {_MOST_DOWNLOADS} times")
+            return self._fetch_with_tries(here)
         except AbsentError:
             return self._absent()
         except TransientError as error:
             return self._failed(f"the source does not give it: {error}", unreachable=True)
+        except ChangedError as error:
+            return self._failed(f"{error}; begun {_MOST_TRIES} times")
         except (RefusedError, ShardError) as error:
             return self._failed(str(error))
         except FormatFault as fault:
@@ -140,7 +133,7 @@ class PartialDownload:
         here = None if self._task.mend else self._here()
         if here is None and not self._task.mend and self._is_whole():
             return Cost(0, 0)
-        plan = self._plan(here)
+        plan = self._plan(here, strict=False)
         if plan is None:
             return Cost(0, 0)
         places = plan.places
@@ -191,8 +184,11 @@ class PartialDownload:
             "does not copy; use gsutil or rclone"
         )
 
-    def _plan(self, here: PartialShard | None) -> _Plan | None:
-        """Read the indices at the source; None where all that is wanted is here."""
+    def _plan(self, here: PartialShard | None, *, strict: bool) -> _Plan | None:
+        """Read the indices at the source; None where all that is wanted is here.
+
+        Strict: a damaged minishard index is an error; else only its own chunks are missed.
+        """
         desk = self._desk
         wanted = self._task.ids(desk.scale)
         if here is not None:
@@ -212,11 +208,29 @@ class PartialDownload:
             wanted = np.union1d(self._task.ids(desk.scale), here.coverage.chunk_ids(MOST_IDS))
             here = None
         places = locate_chunks(
-            source, desk.scale, self._spec, self._task.number, head, wanted, self._pool
+            source,
+            desk.scale,
+            self._spec,
+            self._task.number,
+            head,
+            wanted,
+            self._pool,
+            strict=strict,
         )
         return _Plan(source, version, wanted, places, here)
 
-    def _fetch(self, plan: _Plan) -> Outcome:
+    def _fetch_with_tries(self, here: PartialShard | None) -> Outcome:
+        for _ in range(_MOST_TRIES - 1):
+            try:
+                return self._fetch(self._plan(here, strict=True))
+            except (ChangedError, FormatFault) as error:
+                # What is wrong with an index may have happened on the way.
+                self._restarts.append(str(error))
+        return self._fetch(self._plan(here, strict=False))
+
+    def _fetch(self, plan: _Plan | None) -> Outcome:
+        if plan is None:
+            return self._outcome("kept_part")
         spool = ChunkSpool(f"{self._final}.chunks.part", plan.version.token)
         try:
             self._faults = dict(plan.places.faults)

@@ -22,7 +22,7 @@ from shardreader.fetching.retrying import Patience, StoppedError, Throttle
 from shardreader.fetching.source_listing import SourceReader
 from shardreader.fetching.source_object import strong_etag
 from shardreader.fetching.state import ShardRow, whole_row
-from shardreader.fetching.structure import structure_faults
+from shardreader.fetching.structure import PARTIAL, structure_faults
 from shardreader.info import ScaleInfo
 from shardreader.listings import ListedObject
 from shardreader.manifest import FileRecord
@@ -378,6 +378,8 @@ class ShardDownload:
         faults = structure_faults(
             self._desk.directory, self._desk.scale, self._task.number, suffix=".part"
         )
+        if PARTIAL in faults:
+            raise DamagedSourceError(PARTIAL)
         if faults and known is not None:
             raise DamagedSourceError(f"the shard is damaged at the source: {faults[0]}")
         if faults:

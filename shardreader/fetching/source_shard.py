@@ -89,6 +89,8 @@ def locate_chunks(
     head: bytes,
     wanted: NDArray[np.uint64],
     pool: RequestPool,
+    *,
+    strict: bool,
 ) -> ChunkPlaces:
     """Find chunks in the object of a shard.
 
@@ -105,6 +107,8 @@ def locate_chunks(
     wanted : ndarray of uint64, shape (n,)
         Ids that belong into this shard.
     pool : RequestPool
+    strict : bool
+        Raise for a damaged minishard index too; else it is a fault of its own chunks.
 
     Raises
     ------
@@ -113,7 +117,7 @@ def locate_chunks(
     ChangedError, RefusedError, TransientError, StoppedError
         As `SourceObject.read`.
     """
-    return _Search(source, scale, spec, shard_number, head, pool).run(wanted)
+    return _Search(source, scale, spec, shard_number, head, pool, strict=strict).run(wanted)
 
 
 def head_bytes(spec: ShardingSpec) -> int:
@@ -142,6 +146,8 @@ class _Search:
         shard_number: int,
         head: bytes,
         pool: RequestPool,
+        *,
+        strict: bool,
     ) -> None:
         if source.version is None:
             raise ValueError("the head of the object has not been read")
@@ -150,6 +156,7 @@ class _Search:
         self._number = shard_number
         self._head = head
         self._pool = pool
+        self._strict = strict
         self._size = source.version.size
         self._most = most_minishard_index_bytes(spec, morton_bits(scale.grid.grid_size))
         self._faults: dict[int, str] = {}
@@ -230,6 +237,8 @@ class _Search:
         return {int(minishards[run[0]]): asked[order[run]] for run in runs}
 
     def _fail(self, chunk_ids: NDArray[np.uint64], fault: FormatFault) -> None:
+        if self._strict:
+            raise fault
         self._faults.update(dict.fromkeys(chunk_ids.tolist(), f"damaged at the source: {fault}"))
 
     def _indices(
