@@ -18,7 +18,15 @@ from shardreader.sharded_source import ShardedSource
 from shardreader.store import FileVersion, StaleFileError
 from shardreader.workers import Workers
 
-__all__ = ["CachedSource"]
+__all__ = ["CachedSource", "KeptShards"]
+
+
+class KeptShards(ShardedSource):
+    """What is kept of a remote volume."""
+
+    def advice(self, path: str) -> str:
+        """As `ChunkSource.advice`."""
+        return f"delete {path}, which keeps what was read of the source, and read again"
 
 
 class CachedSource(RemoteSource):
@@ -26,7 +34,7 @@ class CachedSource(RemoteSource):
 
     Parameters
     ----------
-    here : ShardedSource
+    here : KeptShards
         On the directory.
     there : RemoteShardedSource
     kept : KeptCopy
@@ -36,7 +44,7 @@ class CachedSource(RemoteSource):
 
     def __init__(
         self,
-        here: ShardedSource,
+        here: KeptShards,
         there: RemoteShardedSource,
         kept: KeptCopy,
         *,
@@ -84,9 +92,8 @@ class CachedSource(RemoteSource):
 
     def advice(self, path: str) -> str:
         """As `ChunkSource.advice`."""
-        if path.startswith(self._there.store.root):
-            return self._there.advice(path)
-        return f"delete {path}, which keeps what was read, and read again"
+        source = self._there if path.startswith(self._there.store.root) else self._here
+        return source.advice(path)
 
     def _of(self, found: Found, row: int) -> ShardedSource:
         identity = found.files[int(found.file_numbers[row])].identity

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,8 +53,9 @@ def replacing(
     final = Path(path)
     if final.is_dir():
         raise IsADirectoryError(errno.EISDIR, "Is a directory; name a file in it", str(final))
-    # The process number keeps two runs with the same output from writing into one file.
-    unfinished = Path(part or final.with_name(f".{final.name}.{os.getpid()}.part"))
+    # Keeps two runs, or threads, with the same output from writing into one file.
+    writer = f"{os.getpid()}.{threading.get_ident()}"
+    unfinished = Path(part or final.with_name(f".{final.name}.{writer}.part"))
     try:
         with _opened(unfinished, final) as file:
             yield file

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["keep_copy", "make_source", "make_store"]
 
+_Kinds = tuple[type[ShardedSource], type[UnshardedSource]]
+
 
 def make_store(files: VolumeFiles) -> Store:
     """The store of a volume; that of a remote one is there already."""
@@ -49,22 +51,28 @@ def make_source(
     kept: KeptCopy | None = None,
 ) -> ChunkSource:
     """The source for a scale, sharded or not, local or remote; of the latter, some may be kept."""
-    source = _make_source(files, store, cache=cache, most_encoded_bytes=most_encoded_bytes)
+    kinds = _kinds(files)
+    source = _make_source(files, store, kinds, cache, most_encoded_bytes)
     if kept is None:
         return source
-    from shardreader.cached_source import CachedSource
+    from shardreader.cached_source import CachedSource, KeptShards
     from shardreader.remote_source import RemoteShardedSource
 
-    here = _make_source(kept.files, kept.store, cache=cache, most_encoded_bytes=most_encoded_bytes)
-    if not isinstance(here, ShardedSource) or not isinstance(source, RemoteShardedSource):
+    kinds = (KeptShards, UnshardedSource)
+    here = _make_source(kept.files, kept.store, kinds, cache, most_encoded_bytes)
+    if not isinstance(here, KeptShards) or not isinstance(source, RemoteShardedSource):
         raise TypeError("only remote sharded scales are kept")
     return CachedSource(here, source, kept, most_encoded_bytes=most_encoded_bytes)
 
 
 def _make_source(
-    files: VolumeFiles, store: Store, *, cache: ByteCache, most_encoded_bytes: int
+    files: VolumeFiles,
+    store: Store,
+    kinds: _Kinds,
+    cache: ByteCache,
+    most_encoded_bytes: int,
 ) -> ChunkSource:
-    sharded, unsharded = _kinds(files)
+    sharded, unsharded = kinds
     scale = files.scale
     if scale.sharding is None:
         return unsharded(
@@ -89,7 +97,7 @@ def _make_source(
     )
 
 
-def _kinds(files: VolumeFiles) -> tuple[type[ShardedSource], type[UnshardedSource]]:
+def _kinds(files: VolumeFiles) -> _Kinds:
     if files.remote is None:
         return ShardedSource, UnshardedSource
     from shardreader.remote_source import RemoteShardedSource, RemoteUnshardedSource

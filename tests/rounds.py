@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from fault_server import FaultServer, Request
+
+from shardreader import Volume
 
 # A client that has something else to ask does so within this time, on a busy machine too.
 QUIET_SECONDS = 0.4
@@ -22,10 +24,12 @@ class Rounds:
         Requests of each round so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sent: Callable[[], int]) -> None:
+        self._sent = sent
         self.sizes: list[int] = []
         self._waiting: list[threading.Event] = []
         self._last = 0.0
+        self._arrived = 0
         self._lock = threading.Lock()
         self._ended = threading.Event()
 
@@ -34,6 +38,7 @@ class Rounds:
         gate = threading.Event()
         with self._lock:
             self._waiting.append(gate)
+            self._arrived += 1
             self._last = time.monotonic()
         gate.wait(60)
 
@@ -41,7 +46,8 @@ class Rounds:
         """End rounds until the end."""
         while not self._ended.wait(0.02):
             with self._lock:
-                if not self._waiting or time.monotonic() - self._last < QUIET_SECONDS:
+                is_quiet = time.monotonic() - self._last > QUIET_SECONDS
+                if not self._waiting or not is_quiet or self._sent() > self._arrived:
                     continue
                 gates, self._waiting = self._waiting, []
                 self.sizes.append(len(gates))
@@ -57,9 +63,11 @@ class Rounds:
 
 
 @contextmanager
-def counted_rounds(server: FaultServer) -> Iterator[Rounds]:
-    """Count the rounds of waiting inside of the block."""
-    rounds = Rounds()
+def counted_rounds(server: FaultServer, vol: Volume) -> Iterator[Rounds]:
+    """Count the rounds in which a volume waits inside of the block."""
+    remote = vol._store.remote  # type: ignore[attr-defined]
+    first = remote.requests
+    rounds = Rounds(lambda: remote.requests - first)
     worker = threading.Thread(target=rounds.work, daemon=True)
     before, server.before = server.before, rounds.hold
     worker.start()

@@ -367,20 +367,20 @@ def test_a_thousand_scattered_points_wait_at_most_six_times(
     ids = np.random.default_rng(0).choice(2048, 1000, replace=False)
     with serving(path) as server, open_volume(server.plain) as vol:
         server.requests.clear()
-        with counted_rounds(server) as rounds:
+        with counted_rounds(server, vol) as rounds:
             labels = vol.lookup(lowers[ids], units="voxel")
         assert labels.tolist() == [block_label(i, 0) for i in ids.tolist()]
         minishards = len(np.unique(ids // 4))
         assert server.count("shard") == 8 + minishards + 1000
         assert len(rounds.sizes) <= 6
-        assert rounds.sizes[:2] == [8, minishards]
+        assert rounds.sizes[0] == 8
 
 
 def test_a_box_over_eight_shards_waits_three_times(big: tuple[Path, Any]) -> None:
     path, lowers = big
     with serving(path) as server, open_volume(server.plain) as vol:
         server.requests.clear()
-        with counted_rounds(server) as rounds:
+        with counted_rounds(server, vol) as rounds:
             voxels = vol.cutout(Box((112, 112, 24), (144, 144, 40)))
         assert len(rounds.sizes) <= 3  # at most four are allowed
         assert server.count() <= 8 * 3
@@ -388,7 +388,7 @@ def test_a_box_over_eight_shards_waits_three_times(big: tuple[Path, Any]) -> Non
         for chunk_id in np.flatnonzero(inside).tolist():
             x, y, z = lowers[chunk_id] - (112, 112, 24)
             assert voxels[x, y, z] == block_label(chunk_id, 0)
-        with counted_rounds(server) as rounds:
+        with counted_rounds(server, vol) as rounds:
             vol.cutout(Box((112, 112, 24), (144, 144, 40)))
         assert rounds.sizes == []
 
@@ -398,7 +398,7 @@ def test_absent_shards_wait_for_no_more(tmp_path: Path) -> None:
     tiny.shard_path(1).unlink()
     with serving(tiny.path) as server, open_volume(server.plain) as vol:
         server.requests.clear()
-        with counted_rounds(server) as rounds:
+        with counted_rounds(server, vol) as rounds:
             assert not vol.cutout(Box((0, 32, 0), (64, 64, 16))).any()
         assert rounds.sizes == [1, 2]
 
@@ -412,7 +412,7 @@ def test_an_empty_minishard_waits_for_no_more(tmp_path: Path) -> None:
     tiny.write()
     with serving(tiny.path) as server, open_volume(server.plain) as vol:
         server.requests.clear()
-        with counted_rounds(server) as rounds:
+        with counted_rounds(server, vol) as rounds:
             _, status = vol.lookup([tiny.lower(5)], units="voxel", return_status=True)
         assert status.tolist() == [EMPTY]
         assert len(rounds.sizes) == 2
@@ -467,7 +467,7 @@ def test_processes(tiny_served: tuple[TinyVolume, FaultServer], method: str) -> 
 
 def test_the_commands_take_urls(tmp_path: Path) -> None:
     with serving(FAFB_MINI) as server:
-        here = run("lookup", FAFB_MINI, FAFB_MINI / "points.csv", "--units", "voxel")
+        here = run_here("lookup", FAFB_MINI, FAFB_MINI / "points.csv", "--units", "voxel")
         there = run("lookup", server.plain, FAFB_MINI / "points.csv", "--units", "voxel")
         assert (there.returncode, there.stdout) == (here.returncode, here.stdout)
         box = ",".join(map(str, (*BOX.lower, *BOX.upper)))

@@ -14,6 +14,7 @@ from shardreader.commands.common import (
     INCOMPLETE,
     CommandError,
     add_any_volume,
+    add_cache_dir,
     add_scale,
     add_threads,
     add_units,
@@ -46,7 +47,8 @@ The segment is 0 for all but OK. Exit status 1 if any is neither OK nor EMPTY.""
 EXAMPLES = """\
   shardreader lookup /ssd/fafb-ffn1 synapses.csv --units nm -o segments.csv
   shardreader lookup /ssd/fafb-ffn1 catmaid.tsv --resolution 4,4,40 --column root
-  shardreader lookup /ssd/fafb-ffn1 - --units voxel < points.csv | head"""
+  shardreader lookup /ssd/fafb-ffn1 - --units voxel < points.csv | head
+  shardreader lookup gs://fafb-ffn1-20190805/segmentation points.csv --units nm --cache-dir part"""
 
 _OUTPUT_ENDINGS = (".csv", ".tsv", ".npy")
 # In the order of weight: the first that applies is given.
@@ -80,6 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write to a .csv, .tsv or .npy file; default: standard output, as text",
     )
+    add_cache_dir(parser)
     add_threads(parser)
 
 
