@@ -12,6 +12,7 @@ import re
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -135,7 +136,10 @@ class RemoteStore:
             ) from None
         self._obstore = obstore
         try:
-            self._store = _make_store(source, auth)
+            if auth:
+                self._store = _make_store(source, auth=True)
+            else:
+                self._store = _anonymous(source, tuple(map(os.environ.get, _VARIABLES)))
         except (obstore.exceptions.BaseError, ValueError) as error:
             raise InfoError(f"{source.text}: {_first_line(error)}") from None
 
@@ -303,7 +307,24 @@ def gcs_endpoint() -> str:
     return host if "://" in host else f"http://{host}"
 
 
-def _make_store(source: SourceUrl, auth: bool) -> Any:
+# What an anonymous store depends on, besides its source.
+_VARIABLES = (
+    "STORAGE_EMULATOR_HOST",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_ALLOW_HTTP",
+)
+
+
+@lru_cache(maxsize=16)
+def _anonymous(source: SourceUrl, _variables: tuple[str | None, ...]) -> Any:
+    """A store that is kept, with its connections: making one takes as long as a round trip."""
+    return _make_store(source, auth=False)
+
+
+def _make_store(source: SourceUrl, *, auth: bool) -> Any:
     from obstore.store import GCSStore, HTTPStore, LocalStore, S3Store
 
     # Retried by the caller, who counts the tries and can be interrupted between them.
