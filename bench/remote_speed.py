@@ -97,13 +97,20 @@ def _around(corner: Any, reach: tuple[int, int, int]) -> tuple[Any, Any]:
     return corner - np.array(reach), corner + np.array(reach)
 
 
-def _median(action: Callable[[], Any], rounds: int) -> tuple[float, Any]:
-    seconds, result = [], None
+def _medians(
+    actions: list[Callable[[], Any]], rounds: int
+) -> tuple[list[float], list[float], list[Any]]:
+    """Seconds, seconds of this process's cores, and results; in turns, so that all see the same."""
+    seconds: list[list[float]] = [[] for _ in actions]
+    busy: list[list[float]] = [[] for _ in actions]
+    results: list[Any] = [None] * len(actions)
     for _ in range(rounds):
-        start = time.perf_counter()
-        result = action()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds), result
+        for at, action in enumerate(actions):
+            start, start_busy = time.perf_counter(), time.process_time()
+            results[at] = action()
+            seconds[at].append(time.perf_counter() - start)
+            busy[at].append(time.process_time() - start_busy)
+    return [statistics.median(s) for s in seconds], [statistics.median(b) for b in busy], results
 
 
 def main() -> None:
@@ -158,17 +165,16 @@ def main() -> None:
         local.cutout(Box(tuple(origin.tolist()), tuple((origin + 64).tolist())))
     print(f"latency {arguments.latency:g} ms; seconds, median of {arguments.rounds}")
     for name, read, peer in rows:
-        mine, got = _median(read, arguments.rounds)
-        for limit in (None, 512):
-            theirs, same = _median(partial(peer, limit), arguments.rounds)
-            if not np.array_equal(got, same):
-                raise SystemExit(f"{name}: the answers differ")
-            requests = "default" if limit is None else f"{limit}"
-            print(
-                f"{name}: shardreader {mine:.2f}, tensorstore ({requests} requests at a time) "
-                f"{theirs:.2f}, ratio {theirs / mine:.1f}",
-                flush=True,
-            )
+        seconds, busy, results = _medians(
+            [read, partial(peer, None), partial(peer, 512)], arguments.rounds
+        )
+        if not all(np.array_equal(results[0], result) for result in results[1:]):
+            raise SystemExit(f"{name}: the answers differ")
+        whose = ("shardreader", "tensorstore, its own number of requests", "tensorstore, 512")
+        print(name)
+        for who, wall, cores in zip(whose, seconds, busy, strict=True):
+            ratio = f"{wall / seconds[0]:.1f} times shardreader's"
+            print(f"  {wall:5.2f} s, {cores:5.2f} s of cores, {ratio:26} {who}", flush=True)
     server.terminate()
 
 

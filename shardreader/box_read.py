@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shardreader.chunk import ChunkDecoder, ChunkParts, EncodedChunks, ManyChunksDecoder
-from shardreader.flat_output import FlatOutput
-from shardreader.grid import Box, ChunkGrid, triples
+from shardreader.flat_output import MOST_CACHED_BYTES, FlatOutput
+from shardreader.grid import Box, ChunkGrid, Triple, triples
 from shardreader.stored_reader import ConsumeMany
 
 __all__ = ["BoxRead", "check_output", "no_overlap"]
+
+
+_LINE_BYTES = 64
 
 
 class BoxRead:
@@ -30,7 +34,9 @@ class BoxRead:
     Attributes
     ----------
     cells : ndarray of int64, shape (n, 3)
-        The chunks that the box touches.
+        The chunks that the box touches, x fastest.
+    in_order : bool
+        Whether they had better come in this order.
     """
 
     def __init__(
@@ -47,15 +53,13 @@ class BoxRead:
         self._dtype = dtype
         self._out = out
         self._target: FlatOutput | None = None
+        # By and by, so that threads get fresh memory for different parts of the array.
+        self.in_order = prod(self._shape) * dtype.itemsize > MOST_CACHED_BYTES
         self._array = out
         self.cells = cells_of(grid.cells_touching(box))
         corners, shapes = grid.cell_extents(self.cells)
         box_lower, box_upper = np.array([box.lower, box.upper], dtype=np.int64)
         lower, upper = np.maximum(corners, box_lower), np.minimum(corners + shapes, box_upper)
-        # Of each chunk's part of the box: its corners in the chunk, and in the array.
-        self._cell_shapes = triples(shapes)
-        self._lower, self._upper = triples(lower - corners), triples(upper - corners)
-        self._first, self._last = triples(lower - box_lower), triples(upper - box_lower)
         self._parts = ChunkParts(
             *(
                 np.ascontiguousarray(table)
@@ -67,8 +71,7 @@ class BoxRead:
         """Have memory ready, with 0 in the chunks whose rows in `cells` are given."""
         if self._array is None:
             # Fresh zeroed memory costs no more than fresh memory, but recycled memory does.
-            allocate = np.zeros if len(background) else np.empty
-            self._array = allocate(self._shape, self._dtype, order="F")
+            self._array = aligned_array(self._shape, self._dtype, zeroed=len(background) > 0)
         elif self._target is None and not FlatOutput.fits(self._array):
             self._array = np.zeros(self._shape, self._dtype, order="F")
         if self._target is None:
@@ -76,21 +79,16 @@ class BoxRead:
             if self._array is not self._out:
                 return
         for row in background.tolist():
-            part = zip(self._first[row], self._last[row], strict=True)
-            self._array[tuple(slice(a, b) for a, b in part)] = 0
+            _, lower, upper, first = self._part(row)
+            part = zip(first, lower, upper, strict=True)
+            self._array[tuple(slice(at, at + b - a) for at, a, b in part)] = 0
 
     def consume(self, row: int, encoded: bytes) -> None:
         """Decode the part of one chunk that lies in the box. Raises FormatFault."""
         if self._target is None:
             raise RuntimeError("prepare() comes first")
-        self._decoder.decode_box(
-            encoded,
-            self._cell_shapes[row],
-            self._lower[row],
-            self._upper[row],
-            self._target,
-            self._first[row],
-        )
+        cell_shape, lower, upper, first = self._part(row)
+        self._decoder.decode_box(encoded, cell_shape, lower, upper, self._target, first)
 
     @property
     def consume_many(self) -> ConsumeMany | None:
@@ -106,6 +104,10 @@ class BoxRead:
 
         return decode
 
+    def _part(self, row: int) -> list[Triple]:
+        """Clipped shape of a chunk, corners of its part of the box in it and in the array."""
+        return triples(np.array([table[row] for table in self._parts]))
+
     def result(self) -> NDArray[Any]:
         """The array, once all chunks are consumed."""
         if self._array is None:
@@ -114,6 +116,18 @@ class BoxRead:
             self._out[...] = self._array
             return self._out
         return self._array
+
+
+def aligned_array(shape: tuple[int, ...], dtype: np.dtype[Any], *, zeroed: bool) -> NDArray[Any]:
+    """A new array in Fortran order whose memory begins at a whole line of the caches.
+
+    Rows of blocks are then whole lines, which kernels write faster.
+    """
+    size = prod(shape)
+    line = _LINE_BYTES // dtype.itemsize
+    memory = (np.zeros if zeroed else np.empty)(size + line, dtype)
+    skipped = -(memory.ctypes.data // dtype.itemsize) % line
+    return memory[skipped : skipped + size].reshape(shape, order="F")
 
 
 def cells_of(cells: Box) -> NDArray[np.int64]:

@@ -98,6 +98,13 @@ class ReadJob(NamedTuple):
     ends: NDArray[np.int64]
     """Where in the file the bytes of each of them are, shape (n,)."""
 
+    def only(self, wanted: NDArray[np.bool_]) -> ReadJob | None:
+        """The read of some of the rows; None where it is of none."""
+        starts, ends = self.starts[wanted], self.ends[wanted]
+        if not len(starts):
+            return None
+        return ReadJob(self.file, int(starts[0]), int(ends[-1]), self.rows[wanted], starts, ends)
+
 
 class ReadLimits(NamedTuple):
     """How far ranges are joined: bytes between two of them, bytes and chunks of one read."""
@@ -116,10 +123,18 @@ def plan_reads(
     rows: NDArray[np.integer[Any]],
     *,
     jobs: int,
+    in_order: bool = False,
     limits: ReadLimits = LOCAL_LIMITS,
 ) -> list[ReadJob]:
-    """Sort rows by file and offset, and join neighbours into at least `jobs` reads if possible."""
-    order = rows[np.lexsort((found.starts[rows], found.file_numbers[rows]))]
+    """Sort rows by file and offset, and join neighbours into at least `jobs` reads if possible.
+
+    With `in_order` they are not sorted, and those are joined that are neighbours as they stand.
+    """
+    if len(rows) == 0:
+        return []
+    order = rows
+    if not in_order:
+        order = rows[np.lexsort((found.starts[rows], found.file_numbers[rows]))]
     files, starts, ends = (
         found.file_numbers[order],
         found.starts[order],

@@ -64,16 +64,14 @@ class PointRead:
     def _group(self) -> None:
         with compiling:
             # numba, on the first lookup only
-            from shardreader.grouping import cells_of_points, sort_by_key
+            from shardreader.grouping import group_points
 
-        valid = np.flatnonzero(self.status == PointStatus.OK)
-        placed = cells_of_points(self.voxels, valid, self._grid)
-        order, distinct, self._firsts = sort_by_key(placed.keys)
+        grouped = group_points(self.voxels, self.status, self._grid)
+        self.cells, self._firsts = grouped.cells, grouped.firsts
         self._first_list: list[int] = self._firsts.tolist()
         self.batch = PointBatch(
-            placed.packed[order], placed.bits, valid[order], self._labels, self.status
+            grouped.packed, grouped.bits, grouped.order, self._labels, self.status
         )
-        self.cells = placed.cells_of(distinct)
         self._shapes = np.ascontiguousarray(self._grid.cell_extents(self.cells)[1])
         self._cell_shapes = triples(self._shapes)
 

@@ -8,7 +8,7 @@ already on their way.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from shardreader.byterange import ByteRange, join_ranges
 from shardreader.cache import ByteCache
 from shardreader.chunk_source import ChunkSource
-from shardreader.errors import FormatFault, ReadError
+from shardreader.errors import FormatFault, PointStatus, ReadError
 from shardreader.found import Found, ReadJob, ReadLimits, plan_reads
 from shardreader.inflate import most_stored_bytes
 from shardreader.remote_files import RemoteFiles
@@ -35,7 +35,7 @@ __all__ = ["RemoteReader", "RemoteShardedSource", "RemoteSource", "RemoteUnshard
 
 # Requests run side by side, so that joining saves no waiting, only requests: a gap is worth what
 # a line of 50 MB/s brings in a millisecond or so.
-_LIMITS = ReadLimits(gap=64 << 10, most_bytes=4 << 20, most_chunks=1 << 12)
+_LIMITS = ReadLimits(gap=64 << 10, most_bytes=1 << 20, most_chunks=1 << 12)
 # After the shard index: room for most coverage records, and no round trip more.
 _SPARE_BYTES = 4096
 # Minishards of one search; their indices have some 5 kB each, and are all held together.
@@ -69,26 +69,38 @@ class RemoteReader(StoredReader):
         self._remote = remote
         self._keep = keep
 
-    def plan(self, found: Found, rows: NDArray[np.intp], workers: Workers) -> list[ReadJob]:
-        """As `StoredReader.plan`."""
-        del workers
-        return plan_reads(found, rows, jobs=1, limits=_LIMITS)
-
-    def _again(self, found: Found, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
-        del found
-        return np.ones(len(rows), dtype=np.bool_)  # a second request costs more than the memory
-
-    @contextmanager
-    def ahead(self, found: Found, jobs: list[ReadJob]) -> Iterator[Reading]:
-        """As `StoredReader.ahead`."""
+    def read(
+        self,
+        found: Found,
+        consume: Consume,
+        fail: Fail,
+        workers: Workers,
+        consume_many: ConsumeMany | None = None,
+        *,
+        in_order: bool = False,
+    ) -> NDArray[np.intp]:
+        """As `StoredReader.read`; one by one, because all is kept in the cache."""
+        del consume_many, in_order
+        stale: list[int] = []
+        missed = self._serve_cached(found, found.rows(PointStatus.OK), consume, fail, workers)
+        jobs = plan_reads(found, missed, jobs=1, limits=_LIMITS)
         wanted = [
             Wanted(job.file.name, job.start, job.end, job.file.identity)
             for job in jobs
             if isinstance(job.file.identity, RemoteIdentity) and not self.is_too_long(job)
         ]
         with self._remote.stream(wanted, otherwise=self.files.read) as stream:
-            keep = self._keep
-            yield Reading(stream, None if keep is None else partial(keep, found))
+            keep = None if self._keep is None else partial(self._keep, found)
+            reading = Reading(stream, keep)
+
+            def run(job: ReadJob) -> None:
+                try:
+                    self._run(job, consume, fail, keep=True, reading=reading)
+                except StaleFileError:
+                    stale.extend(job.rows.tolist())
+
+            workers.run(run, jobs)
+        return np.array(sorted(stale), dtype=np.intp)
 
 
 class RemoteSource(ChunkSource):
@@ -106,6 +118,8 @@ class RemoteSource(ChunkSource):
         fail: Fail,
         workers: Workers,
         consume_many: ConsumeMany | None = None,
+        *,
+        in_order: bool = False,
     ) -> NDArray[np.intp]:
         """As `StoredReader.read`.
 
@@ -115,8 +129,7 @@ class RemoteSource(ChunkSource):
             Also where an object was replaced and some of this read is of the old one: the answer
             would be a mixture.
         """
-        del consume_many  # all is kept in the cache, one by one
-        stale = super().read(found, consume, fail, workers)
+        stale = super().read(found, consume, fail, workers, consume_many, in_order=in_order)
         if len(stale):
             self._refuse_mixture(found, stale)
         return stale

@@ -246,6 +246,7 @@ class Volume(VolumeGeometry):
             consume=target.consume,
             fail=raise_error,
             consume_many=target.consume_many,
+            in_order=target.in_order,
         )
         return target.result()
 

@@ -1,4 +1,4 @@
-"""Many gzip members in one call: against gzip itself, and against `inflate` for what is not sound."""
+"""Many gzip members in one call: against gzip, and against `inflate` for what is not sound."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ MOST = 100_000
 
 
 def inflate_all(members: list[bytes], most_bytes: int = MOST) -> list[bytes | None]:
-    """Each member's data by the kernel; None where it leaves the member to `inflate`."""
+    """Each member's data by the kernel; None where that leaves the member to `inflate`."""
     ends = np.cumsum([len(member) for member in members])
     starts = ends - np.array([len(member) for member in members])
     offsets, lengths = np.empty_like(starts), np.empty_like(starts)
     results: list[bytes | None] = []
     with libdeflate.workspace() as space:
-        data = b"".join(members)
-        space.stored[: len(data)] = np.frombuffer(data, np.uint8)
+        stored = np.frombuffer(b"".join(members), np.uint8)
         first = 0
         while first < len(members):
-            last = libdeflate.inflate_some(space, starts, ends, first, most_bytes, offsets, lengths)
+            last = libdeflate.inflate_some(
+                space, stored, starts, ends, first, most_bytes, offsets, lengths
+            )
             assert last > first
             for row in range(first, last):
                 at, length = int(offsets[row]), int(lengths[row])

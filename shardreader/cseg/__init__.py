@@ -24,6 +24,7 @@ __all__ = [
     "OK",
     "block_grid",
     "check_blocks",
+    "check_chunks",
     "decode_box",
     "decode_boxes",
     "explain",
@@ -36,6 +37,7 @@ Labels = npt.NDArray[np.uint32] | npt.NDArray[np.uint64]
 _compiled: dict[int, "Kernels"] = {}
 _many: dict[int, "ManyKernels"] = {}
 _check: list["Callable[..., int]"] = []
+_check_many: list["Callable[..., None]"] = []
 
 
 def decode_box(
@@ -101,6 +103,7 @@ def decode_box(
         out,
         out_start,
         out_strides,
+        False,
     )
 
 
@@ -193,6 +196,8 @@ def decode_boxes(
     out: Labels,
     out_firsts: npt.NDArray[np.int64],
     out_strides: Triple,
+    *,
+    stream: bool = False,
 ) -> npt.NDArray[np.bool_]:
     """Decode a box of each of several chunks of one channel, as :func:`decode_box` does of one.
 
@@ -210,6 +215,9 @@ def decode_boxes(
         Table of the item of `out` for the voxel at `lower`.
     block_size, out, out_strides
         As in :func:`decode_box`.
+    stream : bool
+        Whether rows that fill lines of memory (64 bytes) are written past the processor's
+        caches: faster where `out` is larger than these, slower else.
 
     Returns
     -------
@@ -230,6 +238,7 @@ def decode_boxes(
         out,
         out_firsts,
         out_strides,
+        stream,
         done,
     )
     return done
@@ -330,10 +339,60 @@ def check_blocks(
     )
 
 
+def check_chunks(
+    words: Words,
+    first_words: npt.NDArray[np.int64],
+    lengths: npt.NDArray[np.int64],
+    rows: npt.NDArray[np.int64],
+    cell_shapes: npt.NDArray[np.int64],
+    block_size: Triple,
+    label_words: int,
+    *,
+    follow_codes: bool,
+) -> npt.NDArray[np.bool_]:
+    """Check several chunks of one channel, as :func:`check_blocks` does one.
+
+    Parameters
+    ----------
+    words, first_words, lengths, rows, cell_shapes, block_size
+        As in :func:`decode_boxes`.
+    label_words, follow_codes
+        As in :func:`check_blocks`.
+
+    Returns
+    -------
+    (k,) array of bool
+        False where something is wrong, which :func:`check_blocks` tells.
+    """
+    done = np.zeros(len(rows), dtype=np.bool_)
+    kernel = _check_many[0] if _check_many else _load_check_many()
+    kernel(
+        words,
+        first_words,
+        lengths,
+        rows,
+        cell_shapes,
+        block_size,
+        label_words,
+        int(follow_codes),
+        done,
+    )
+    return done
+
+
+def _load_check_many() -> "Callable[..., None]":
+    with compiling:
+        if not _check_many:
+            from shardreader.cseg.many import compile_check_chunks
+
+            _check_many.append(compile_check_chunks())
+        return _check_many[0]
+
+
 def _load_check() -> "Callable[..., int]":
     with compiling:
         if not _check:
-            from shardreader.cseg.kernels import compile_check
+            from shardreader.cseg.check_kernel import compile_check
 
             _check.append(compile_check())
         return _check[0]
