@@ -422,3 +422,28 @@ def test_it_is_the_file_of_one_fetch(tmp_path: Path) -> None:
         shardreader.fetch(tiny.path, two, box=box)
     assert (one / "tiny/0.shard").read_bytes() == (two / "tiny/0.shard").read_bytes()
     assert len(stored(tiny)) < 32
+
+
+@needs_pinky
+@pytest.mark.slow
+def test_other_programs_read_a_partial_copy(tmp_path: Path) -> None:
+    """After two merges, inside of what was asked for."""
+    cloudvolume = pytest.importorskip("cloudvolume")
+    tensorstore = pytest.importorskip("tensorstore")
+    x, y, z = json.loads((PINKY / "truth.json").read_text())["origin"]
+    parts = [
+        Box((x + 300, y + 300, z + 60), (x + 500, y + 480, z + 140)),
+        Box((x + 10, y + 20, z + 30), (x + 330, y + 350, z + 70)),
+        Box((x + 490, y + 400, z + 100), (x + 700, y + 600, z + 180)),
+    ]
+    for part in parts:
+        assert shardreader.fetch(PINKY_VOLUME, tmp_path, box=part).ok
+    spec = {"driver": "neuroglancer_precomputed", "kvstore": f"file://{tmp_path}/"}
+    array = tensorstore.open(spec, read=True).result()[..., 0]
+    volume = cloudvolume.CloudVolume(f"file://{tmp_path}", progress=False, fill_missing=True)
+    with shardreader.open_volume(PINKY_VOLUME) as truth:
+        for part in parts:
+            place = tuple(slice(a, b) for a, b in zip(part.lower, part.upper, strict=True))
+            want = truth.cutout(part)
+            assert np.array_equal(array[place].read().result(), want)
+            assert np.array_equal(np.asarray(volume[place])[..., 0], want)
