@@ -15,13 +15,7 @@ from numpy.typing import NDArray
 from shardreader.byterange import ByteRange
 from shardreader.cache import ByteCache
 from shardreader.chunk_source import ChunkSource
-from shardreader.errors import (
-    FormatFault,
-    Location,
-    PointStatus,
-    ReadError,
-    ShardError,
-)
+from shardreader.errors import FormatFault, Location, PointStatus, ReadError, ShardError
 from shardreader.found import Found, FoundFile
 from shardreader.inflate import inflate, most_stored_bytes
 from shardreader.morton import MORTON_BITS_LIMIT, chunk_ids_of_cells, morton_bits

@@ -58,7 +58,8 @@ def open_volume(
     path : str or path object
         The directory that holds ``info``, made absolute now, or a URL: ``gs://``, ``s3://``,
         ``https://`` (these need the extra ``[fetch]``), ``file://``; each also with
-        ``precomputed://`` in front.
+        ``precomputed://`` in front. What a URL does not have (404) is background, what it refuses
+        (403) a `ReadError`. In a forked child it raises: start processes with spawn.
     scale : int, str, three numbers or None
         Index, key, or resolution in nm; None is the only scale, or the first.
     missing : {"error", "zero"}
@@ -71,9 +72,8 @@ def open_volume(
     manifest : str, path object or None
         A manifest elsewhere than beside ``info``, for read-only media.
     cache_dir : str, path object or None
-        For a URL: a directory that keeps what is read, as a copy of its own with partial shards.
-        It is looked into first. It is written when the volume is closed, or forgotten, and
-        whenever 64 MiB have come.
+        For a URL: a directory that keeps what is read, as a copy of its own, and is looked into
+        first. Written when the volume is closed, or forgotten, and whenever 64 MiB have come.
 
     Returns
     -------
@@ -85,13 +85,6 @@ def open_volume(
         ``info`` or the manifest breaks its schema, or has a form that is not supported.
     ReadError
         There is no such directory, or it cannot be read, or the source does not answer.
-
-    Notes
-    -----
-    Of a URL, what the source does not have (404) is background, and what it refuses (403) is a
-    `ReadError`. What it has is remembered until the volume is closed. A shard that is replaced at
-    the source is read anew, or an error if some of the same read is of the old one. A volume at a
-    URL does not survive a fork: in the child it raises; start processes with spawn.
 
     Examples
     --------
@@ -107,7 +100,7 @@ def open_volume(
         raise ValueError(f"cache_bytes must be an integer, 0 or more, not {cache_bytes!r}")
     files = read_volume_files(path, scale, manifest)
     kept = None if cache_dir is None else keep_copy(files, cache_dir)
-    return Volume(files, missing=missing, threads=threads, cache_bytes=cache_bytes, kept=kept)
+    return Volume(files, kept, missing=missing, threads=threads, cache_bytes=cache_bytes)
 
 
 class Volume(VolumeGeometry):
@@ -127,11 +120,11 @@ class Volume(VolumeGeometry):
     def __init__(
         self,
         files: VolumeFiles,
+        kept: KeptCopy | None,
         *,
         missing: str,
         threads: int | None,
         cache_bytes: int,
-        kept: KeptCopy | None = None,
     ) -> None:
         super().__init__(files)
         self._kept = kept
@@ -380,16 +373,14 @@ class Volume(VolumeGeometry):
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        cache_dir = None if self._kept is None else self._kept.files.directory
-        reopen = partial(
-            open_volume,
-            missing=self._missing,
-            threads=self._threads,
-            cache_bytes=self._cache_bytes,
-            manifest=self._files.manifest_path,
-            cache_dir=cache_dir,
-        )
-        return reopen, (self.path, self.scale.index)
+        options: dict[str, Any] = {
+            "missing": self._missing,
+            "threads": self._threads,
+            "cache_bytes": self._cache_bytes,
+            "manifest": self._files.manifest_path,
+            "cache_dir": None if self._kept is None else self._kept.files.directory,
+        }
+        return partial(open_volume, **options), (self.path, self.scale.index)
 
     def _inside(self, box: AnyBox, units: str | None, resolution: Sequence[float] | None) -> Box:
         self._check_open()
