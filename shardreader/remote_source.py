@@ -167,7 +167,8 @@ class RemoteShardedSource(RemoteSource, ShardedSource):
             with ExitStack() as stack:
                 wanted = _by_shard(shards[rows], minishards[rows])
                 stack.enter_context(self.store.ahead(self._heads(wanted)))
-                stack.enter_context(self.store.ahead(self._indices(wanted)))
+                for indices in self._indices(wanted):
+                    stack.enter_context(self.store.ahead(indices))
                 super()._find(part, workers)
             if part is not found:
                 found.put(rows, part)
@@ -218,26 +219,27 @@ class RemoteShardedSource(RemoteSource, ShardedSource):
         most = most_stored_bytes(self.spec.minishard_index_encoding, self._most_index_bytes)
         return [where for where in ranges if 0 < where.end - where.start <= most]
 
-    def _indices(self, wanted: dict[int, list[int]]) -> list[Wanted]:
-        """The minishard indices that are not in the cache; and whether absent shards are pairs."""
-        indices: list[Wanted] = []
+    def _indices(self, wanted: dict[int, list[int]]) -> Iterator[list[Wanted]]:
+        """The minishard indices that are not in the cache, shard by shard as their heads come.
+
+        Of absent shards, whether they are pairs of files.
+        """
         total = 0
         for number, minishards in wanted.items():
             name = self._name(number)
             identity = self.store.identity(name)
             if identity is None:
                 asked = [part for part in parts_of(name) if not self.store.known(part)[0]]
-                indices += [Wanted(part, 0, 0, None) for part in asked]
+                yield [Wanted(part, 0, 0, None) for part in asked]
                 continue
             try:
                 ranges = self._indices_to_read(Shard(number, name, identity), minishards)
             except (FormatFault, StaleFileError):
                 continue  # the search meets it again, and says so
-            for start, end in _joined([w for w in ranges if not self.store.is_ahead(name, *w)]):
-                total += end - start
-                if total <= _MOST_INDEX_BYTES:
-                    indices.append(Wanted(name, start, end, identity))
-        return indices
+            joined = _joined([where for where in ranges if not self.store.is_ahead(name, *where)])
+            total += sum(end - start for start, end in joined)
+            if total <= _MOST_INDEX_BYTES:
+                yield [Wanted(name, start, end, identity) for start, end in joined]
 
 
 class RemoteUnshardedSource(RemoteSource, UnshardedSource):
