@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -339,8 +338,6 @@ def _write(
     _check(spec, shard_number, new, coverage)
     layout = _layout(spec, here, new)
     head, tail = _head_and_tail(spec, layout, encode_coverage(coverage))
-    if part is None:
-        part = os.path.join(folder, f".{name}.{os.getpid()}.{threading.get_ident()}.part")
     store = LocalStore(folder)
     try:
         with replacing(path, part=part) as file:

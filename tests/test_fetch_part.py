@@ -213,6 +213,28 @@ def test_shards_that_the_source_does_not_have(
             assert (again.ok, again.source_has_none, again.requests) == (True, 1, 1)
 
 
+def test_what_one_source_does_not_have_another_may(tmp_path: Path) -> None:
+    tiny = source_with_holes(tmp_path / "source")
+    less = Path(shutil.copytree(tiny.path, tmp_path / "less"))
+    (less / "tiny/1.shard").unlink()
+    copy, everything = tmp_path / "copy", Box((0, 0, 0), (64, 64, 16))
+    assert shardreader.fetch(less, copy, box=everything).source_has_none == 1
+    report = shardreader.fetch(tiny.path, copy, box=CORNER)
+    assert report.ok
+    with shardreader.open_volume(copy) as vol:
+        # The new source was not asked for the other shard, and is not said to have none.
+        assert statuses(vol, tiny) == expected(tiny, {*range(16)})
+        assert shardreader.fetch(tiny.path, copy, box=everything).source_has_none == 0
+        assert statuses(vol, tiny) == expected(tiny, {*ALL})
+    # By a listing, that word holds for every shard that it does not name.
+    shutil.rmtree(copy)
+    assert shardreader.fetch(less, copy).source_has_none == 1
+    shardreader.fetch(less, copy, box=CORNER)
+    assert manifest_of(copy).source_has_none("tiny", "1.shard")
+    shardreader.fetch(tiny.path, copy, box=CORNER)
+    assert not manifest_of(copy).source_has_none("tiny", "1.shard")
+
+
 def test_pairs_of_files_are_refused(tmp_path: Path) -> None:
     tiny = source_with_holes(tmp_path / "source")
     for number in (0, 1):
@@ -447,3 +469,33 @@ def test_other_programs_read_a_partial_copy(tmp_path: Path) -> None:
             want = truth.cutout(part)
             assert np.array_equal(array[place].read().result(), want)
             assert np.array_equal(np.asarray(volume[place])[..., 0], want)
+
+
+# One for each way in which a volume can put its chunks into shards.
+WAYS = [
+    *("murmurhash", "murmurhash-no-preshift", "murmurhash-one-shard", "murmurhash-preshift-64"),
+    *("murmurhash-only-shard-bits", "negative-offset", "primes", "no-minishard-bits", "flat-axis"),
+    *("no-preshift", "only-shard-bits", "preshift-64", "more-bits-than-grid", "one-shard"),
+    *("raw-channels", "neuroglancer-scripts", "cloud-volume", "gzip-index-raw-data"),
+]
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_every_way_to_shard(name: str, tmp_path: Path) -> None:
+    source = FIXTURES / name
+    with shardreader.open_volume(source) as there:
+        lower, upper = there.bounds.lower, there.bounds.upper
+        corner = Box(lower, [min(a + 1, b) for a, b in zip(lower, upper, strict=True)])
+        assert shardreader.fetch(source, tmp_path, box=corner).ok
+        known = there.stored_chunks(there.bounds)[1]
+        with shardreader.open_volume(tmp_path) as here:
+            status = here.stored_chunks(here.bounds)[1]
+            # The rest of the shards that were touched is not background.
+            assert status[0, 0, 0] == known[0, 0, 0]
+            absent = status == PointStatus.NOT_DOWNLOADED
+            absent[0, 0, 0] = True
+            assert absent.all()
+            assert shardreader.fetch(source, tmp_path, box=there.bounds).ok
+            np.testing.assert_array_equal(here.stored_chunks(here.bounds)[1], known)
+            np.testing.assert_array_equal(here.cutout(here.bounds), there.cutout(there.bounds))
+    assert shardreader.verify(tmp_path, allow_absent=True).ok

@@ -19,9 +19,20 @@ from numpy.typing import NDArray
 
 from shardreader.fetching.part_file import open_part, write_all
 
-__all__ = ["ChunkSpool"]
+__all__ = ["ChunkSpool", "discard_spool", "spool_path"]
 
 _RECORD = struct.Struct("<QQI")
+
+
+def spool_path(shard_path: str) -> str:
+    """Where the chunks of a shard are kept until all have come."""
+    return f"{shard_path}.chunks.part"
+
+
+def discard_spool(shard_path: str) -> None:
+    """Delete the spool of a shard that has all its chunks, if one was left."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(spool_path(shard_path))
 
 
 class ChunkSpool:
@@ -29,17 +40,17 @@ class ChunkSpool:
 
     Parameters
     ----------
-    path : str
-        Of the file; what is in it is kept if it is of the same version.
+    shard_path : str
+        Of the shard; what is in its spool is kept if it is of the same version.
     token : str
         Which version of the object at the source the chunks are from.
     """
 
-    def __init__(self, path: str, token: str) -> None:
-        self._path = path
+    def __init__(self, shard_path: str, token: str) -> None:
+        self._path = spool_path(shard_path)
         self._lock = threading.Lock()
         self._places: dict[int, tuple[int, int]] = {}
-        self._file = open_part(path)
+        self._file = open_part(self._path)
         try:
             self._end = self._read_records(token.encode("utf-8"))
             os.ftruncate(self._file, self._end)
@@ -86,12 +97,6 @@ class ChunkSpool:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
-
-    def discard(self) -> None:
-        """Delete the file."""
-        self.close()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._path)
 
     def _append(self, chunk_id: int, data: bytes) -> int:
         header = _RECORD.pack(chunk_id, len(data), zlib.crc32(data))

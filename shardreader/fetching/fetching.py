@@ -214,8 +214,14 @@ class _Fetch:
         lattice = ShardLattice(target.scale)
         known = earlier.scales.get(target.scale.key) if earlier else None
         rows, files = state.rows(target.scale.key), files_in(target.folder)
-        records = known.files if known else {}
+        records = dict(known.files) if known else {}
+        begun = state.volume()
+        if begun is None or begun[0] != self._reader.source.text:
+            # What another source does not have, this one may.
+            rows = {name: row for name, row in rows.items() if row.state != "none"}
         if target.region is not None:
+            if not self._is_source_of(earlier):
+                records = {name: r for name, r in records.items() if r.state != "none"}
             return plan_region(target.region, lattice, rows, files, records)
         listing = next(
             iter(ThreadRunner(1).map(lambda key: self._listing(key, lattice), [target.scale.key]))
@@ -231,6 +237,9 @@ class _Fetch:
             if target.only is None
             else mending(plan, target.directory, target.volume, target.scale)
         )
+
+    def _is_source_of(self, manifest: Manifest | None) -> bool:
+        return manifest is not None and manifest.source == self._reader.source.text
 
     def _listing(self, key: str, lattice: ShardLattice) -> ScaleListing | None:
         listing = self._reader.listing(key, lattice)
@@ -324,7 +333,8 @@ class _Fetch:
             target.scale.key,
             earlier,
             is_listed=plan.is_listed,
-            keeps_unlisted=target.only is not None or target.region is not None,
+            keeps_unlisted=target.only is not None
+            or (target.region is not None and self._is_source_of(earlier)),
         )
         run = FetchRun(
             self._reader,

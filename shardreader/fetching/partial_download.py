@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from shardreader.coverage import Coverage
 from shardreader.errors import FormatFault, InfoError, ShardError
-from shardreader.fetching.chunk_spool import ChunkSpool
+from shardreader.fetching.chunk_spool import ChunkSpool, discard_spool
 from shardreader.fetching.part_file import is_occupied
 from shardreader.fetching.region import MOST_IDS, PartialTask
 from shardreader.fetching.request_pool import RequestPool
@@ -230,16 +230,16 @@ class PartialDownload:
 
     def _fetch(self, plan: _Plan | None) -> Outcome:
         if plan is None:
+            discard_spool(self._final)
             return self._outcome("kept_part")
-        spool = ChunkSpool(f"{self._final}.chunks.part", plan.version.token)
+        spool = ChunkSpool(self._final, plan.version.token)
         try:
             self._faults = dict(plan.places.faults)
             self._receive(plan, spool)
             self._write(plan, spool)
-        except BaseException:
+        finally:
             spool.close()
-            raise
-        spool.discard()
+        discard_spool(self._final)
         version = plan.version
         record = FileRecord(
             "partial", size=version.size, generation=version.generation, etag=version.etag

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from shardreader.errors import ReadError
 from shardreader.fetching.checksum import base64_of, extend_crc32c
+from shardreader.fetching.chunk_spool import discard_spool
 from shardreader.fetching.part_file import is_occupied, open_part, write_all
 from shardreader.fetching.plan import RANGE_BYTES, ShardTask, same_object, same_version
 from shardreader.fetching.retrying import Patience, StoppedError, Throttle
@@ -245,6 +246,7 @@ class ShardDownload:
             self._keep(row, wait=True)
             os.replace(self._part, self._final)
             sync_directory(self._desk.folder)
+            discard_spool(self._final)
             return row
         self._discard()
         raise WrongBytesError(f"{wrong}; downloaded {_MOST_DOWNLOADS} times")
