@@ -277,7 +277,8 @@ class RemoteFiles:
                 raise self._stale(expected) from None
             if isinstance(error, AbsentError):
                 return self._learn(wanted.name, None), b""
-            version = await self.remote.head(name)  # an object without bytes has no ranges
+            # An object without bytes has no ranges.
+            return await self._ask(Wanted(wanted.name, 0, 0, None))
         if expected is None:
             return self._learn(wanted.name, version), data
         if not version.is_same(expected.version):

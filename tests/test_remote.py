@@ -205,6 +205,16 @@ def test_what_does_not_pass_is_an_error(
         assert vol.lookup(tiny.lower(3), units="voxel") == block_label(3, 0)
 
 
+def test_an_object_of_0_bytes_is_corrupt(tiny_served: tuple[TinyVolume, FaultServer]) -> None:
+    tiny, server = tiny_served
+    tiny.shard_path(1).write_bytes(b"")
+    with open_volume(server.plain) as vol:
+        _, status = vol.lookup(all_points(tiny), units="voxel", return_status=True)
+        assert status.tolist() == [OK] * 16 + [CORRUPT] * 16
+        with pytest.raises(ShardError, match="found 0"):
+            vol.lookup(tiny.lower(20), units="voxel")
+
+
 def test_flipped_bytes_are_corrupt(tiny_served: tuple[TinyVolume, FaultServer]) -> None:
     tiny, server = tiny_served
     with open_volume(server.plain) as vol:
