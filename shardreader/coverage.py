@@ -84,12 +84,6 @@ class Coverage:
         lasts = ids[np.concatenate([gaps, [len(ids) - 1]]).astype(np.intp)] if len(ids) else ids
         return cls(generation, firsts, lasts)
 
-    @property
-    def stored_bytes(self) -> int:
-        """Length of the record in a file."""
-        generation = (self.generation or "").encode("utf-8")
-        return _HEADER.size + len(generation) + _RUN_BYTES * len(self.firsts) + _CRC.size
-
     def covers(self, chunk_ids: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Whether each of these chunks was asked for."""
         if len(self.firsts) == 0:

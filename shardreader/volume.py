@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +27,11 @@ from shardreader.open_files import VolumeFiles, read_volume_files
 from shardreader.pictured import PicturedVolume
 from shardreader.point_read import PointRead, refuse_points
 from shardreader.points import points_to_voxels, voxel_box
-from shardreader.sources import make_source
-from shardreader.store import LocalStore
+from shardreader.sources import keep_copy, make_source, make_store
 from shardreader.workers import Workers, cores
+
+if TYPE_CHECKING:
+    from shardreader.kept_copy import KeptCopy
 
 __all__ = ["Volume", "open_volume"]
 
@@ -47,14 +50,17 @@ def open_volume(
     threads: int | None = None,
     cache_bytes: int = 512 << 20,
     manifest: str | os.PathLike[str] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
 ) -> Volume:
     """Open one scale of a precomputed volume.
 
     Parameters
     ----------
     path : str or path object
-        The directory that holds ``info``; also ``file://`` and ``precomputed://file://`` URLs.
-        Made absolute now.
+        The directory that holds ``info``, made absolute now, or a URL: ``gs://``, ``s3://``,
+        ``https://`` (these need the extra ``[fetch]``), ``file://``; each also with
+        ``precomputed://`` in front. What a URL does not have (404) is background, what it refuses
+        (403) a `ReadError`. In a forked child it raises: start processes with spawn.
     scale : int, str, three numbers or None
         Index, key, or resolution in nm; None is the only scale, or the first.
     missing : {"error", "zero"}
@@ -66,6 +72,9 @@ def open_volume(
         Memory for indices and encoded chunks that were read.
     manifest : str, path object or None
         A manifest elsewhere than beside ``info``, for read-only media.
+    cache_dir : str, path object or None
+        For a URL: a directory that keeps what is read, as a copy of its own, and is looked into
+        first. Written when the volume is closed, or forgotten, and whenever 64 MiB have come.
 
     Returns
     -------
@@ -76,7 +85,7 @@ def open_volume(
     InfoError
         ``info`` or the manifest breaks its schema, or has a form that is not supported.
     ReadError
-        There is no such directory, or it cannot be read.
+        There is no such directory, or it cannot be read, or the source does not answer.
 
     Examples
     --------
@@ -91,14 +100,15 @@ def open_volume(
     if type(cache_bytes) is not int or cache_bytes < 0:
         raise ValueError(f"cache_bytes must be an integer, 0 or more, not {cache_bytes!r}")
     files = read_volume_files(path, scale, manifest)
-    return Volume(files, missing=missing, threads=threads, cache_bytes=cache_bytes)
+    kept = None if cache_dir is None else keep_copy(files, cache_dir)
+    return Volume(files, kept, missing=missing, threads=threads, cache_bytes=cache_bytes)
 
 
 class Volume(ToDask, PicturedVolume):
     """One scale of a volume; made by `open_volume`.
 
-    Safe from many threads. Pickles as path and options only. Survives a fork: the child shares no
-    descriptor, lock or thread with its parent.
+    Safe from many threads. Pickles as path and options only. One of a directory survives a fork:
+    the child shares no descriptor, lock or thread with its parent.
 
     Examples
     --------
@@ -109,9 +119,16 @@ class Volume(ToDask, PicturedVolume):
     """
 
     def __init__(
-        self, files: VolumeFiles, *, missing: str, threads: int | None, cache_bytes: int
+        self,
+        files: VolumeFiles,
+        kept: KeptCopy | None,
+        *,
+        missing: str,
+        threads: int | None,
+        cache_bytes: int,
     ) -> None:
         super().__init__(files)
+        self._kept = kept
         self._missing = missing
         self._threads = threads
         self._cache_bytes = cache_bytes
@@ -123,17 +140,20 @@ class Volume(ToDask, PicturedVolume):
     def start_anew_in_child(self) -> None:
         """Leave all that a forked child shares with its parent; called after a fork."""
         self._store.abandon()
+        if self._kept is not None:
+            self._kept.abandon()
         self._start()
 
     def _start(self) -> None:
         cache = ByteCache(self._cache_bytes)
         self._workers = Workers(self._threads or cores())
-        self._store = LocalStore(self._files.directory)
+        self._store = make_store(self._files)
         self._source = make_source(
             self._files,
             self._store,
             cache=cache,
             most_encoded_bytes=self._decoder.most_encoded_bytes,
+            kept=self._kept,
         )
 
     def __getitem__(self, index: Any) -> Any:
@@ -335,10 +355,18 @@ class Volume(ToDask, PicturedVolume):
         return cells, status
 
     def close(self) -> None:
-        """Close files and end threads; reading afterwards is a ValueError."""
+        """Close files and end threads; reading afterwards is a ValueError.
+
+        Raises
+        ------
+        ReadError, ShardError
+            What was read cannot be kept in `cache_dir`.
+        """
         self._closed = True
         self._workers.close()
         self._store.close()
+        if self._kept is not None:
+            self._kept.close()
 
     def __enter__(self) -> Volume:
         return self
@@ -350,8 +378,14 @@ class Volume(ToDask, PicturedVolume):
         return self._reopening(self._threads)
 
     def _reopening(self, threads: int | None) -> tuple[Callable[..., Volume], tuple[Any, ...]]:
-        options = (self._missing, threads, self._cache_bytes, self._files.manifest_path)
-        return _reopen, (self.path, self.scale.index, *options)
+        options: dict[str, Any] = {
+            "missing": self._missing,
+            "threads": threads,
+            "cache_bytes": self._cache_bytes,
+            "manifest": self._files.manifest_path,
+            "cache_dir": None if self._kept is None else self._kept.files.directory,
+        }
+        return partial(open_volume, **options), (self.path, self.scale.index)
 
     def _inside(self, box: AnyBox, units: str | None, resolution: Sequence[float] | None) -> Box:
         self._check_open()
@@ -371,21 +405,3 @@ class Volume(ToDask, PicturedVolume):
 def raise_error(_row: int, error: ChunkError) -> NoReturn:
     """A box is read whole or not at all."""
     raise error
-
-
-def _reopen(
-    path: str,
-    scale: int,
-    missing: str,
-    threads: int | None,
-    cache_bytes: int,
-    manifest: str | None,
-) -> Volume:
-    return open_volume(
-        path,
-        scale,
-        missing=missing,
-        threads=threads,
-        cache_bytes=cache_bytes,
-        manifest=manifest,
-    )

@@ -18,6 +18,8 @@ __all__ = [
     "INCOMPLETE",
     "NOT_RUN",
     "CommandError",
+    "add_any_volume",
+    "add_cache_dir",
     "add_runner",
     "add_scale",
     "add_threads",
@@ -127,6 +129,26 @@ def add_volume(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_any_volume(parser: argparse.ArgumentParser) -> None:
+    """The volume that a command reads, here or elsewhere."""
+    parser.add_argument(
+        "volume",
+        metavar="PATH",
+        help="directory of the volume, the one with the info file, or its URL: gs://, s3://, "
+        "https:// (pip install 'shardreader[fetch]')",
+    )
+
+
+def add_cache_dir(parser: argparse.ArgumentParser) -> None:
+    """Where what is read of a URL is kept."""
+    parser.add_argument(
+        "--cache-dir",
+        metavar="DIR",
+        help="of a URL, keep what is read in this directory, as a copy of its own, and look there "
+        "first the next time",
+    )
+
+
 def add_scale(parser: argparse.ArgumentParser, default: str) -> None:
     """Which scale of the volume; `default` says what is done without it."""
     parser.add_argument(
@@ -232,9 +254,13 @@ def opened_volume(arguments: argparse.Namespace, *, missing: str = "error") -> I
 
     try:
         volume = shardreader.open_volume(
-            arguments.volume, arguments.scale, missing=missing, threads=arguments.threads
+            arguments.volume,
+            arguments.scale,
+            missing=missing,
+            threads=arguments.threads,
+            cache_dir=arguments.cache_dir,
         )
-    except shardreader.ShardReaderError as error:
+    except (shardreader.ShardReaderError, ValueError) as error:
         raise CommandError(str(error)) from error
     with volume:
         yield volume

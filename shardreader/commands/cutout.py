@@ -9,10 +9,11 @@ from shardreader.commands.common import (
     DONE,
     INCOMPLETE,
     CommandError,
+    add_any_volume,
+    add_cache_dir,
     add_scale,
     add_threads,
     add_units,
-    add_volume,
     check_units,
     numbers,
     opened_volume,
@@ -40,12 +41,14 @@ its name only when it is whole."""
 EXAMPLES = """\
   shardreader cutout /ssd/fafb-ffn1 --box 4096,4096,1024,4608,4608,1088 --units voxel -o box.npy
   shardreader cutout /ssd/fafb-ffn1 --box 400000,150000,90000,404000,154000,92000 --units nm \\
-      -o box.tif"""
+      -o box.tif
+  shardreader cutout gs://fafb-ffn1-20190805/segmentation --box 4096,4096,1024,4608,4608,1088 \\
+      --units voxel -o box.npy --cache-dir part"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments of the command."""
-    add_volume(parser)
+    add_any_volume(parser)
     parser.add_argument(
         "--box",
         type=numbers(6),
@@ -65,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where a shard file is not in this copy: stop, or write 0, say so and exit with 1; "
         "default: error",
     )
+    add_cache_dir(parser)
     add_threads(parser)
 
 

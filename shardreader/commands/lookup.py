@@ -13,10 +13,11 @@ from shardreader.commands.common import (
     DONE,
     INCOMPLETE,
     CommandError,
+    add_any_volume,
+    add_cache_dir,
     add_scale,
     add_threads,
     add_units,
-    add_volume,
     check_units,
     opened_volume,
     progress,
@@ -49,6 +50,7 @@ EXAMPLES = """\
   shardreader lookup /ssd/fafb-ffn1 skeleton.swc --units nm
   shardreader lookup /ssd/fafb-ffn1 synapses.parquet --units nm -o segments.parquet
   shardreader lookup /ssd/fafb-ffn1 - --units voxel < points.csv | head
+  shardreader lookup gs://fafb-ffn1-20190805/segmentation points.csv --units nm --cache-dir part
 
 An SWC file does not say its unit: say it. .parquet needs pip install 'shardreader[parquet]'."""
 
@@ -64,7 +66,7 @@ _ADVICE = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments of the command."""
-    add_volume(parser)
+    add_any_volume(parser)
     parser.add_argument(
         "points",
         metavar="POINTS",
@@ -86,6 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write to a .csv, .tsv or .npy file, and of a .parquet also to a .parquet; default: "
         "standard output, as text",
     )
+    add_cache_dir(parser)
     add_threads(parser)
 
 

@@ -16,7 +16,6 @@ from shardreader.fetching.checksum import require_crc32c
 from shardreader.fetching.drive import begun_bytes, files_in, no_room
 from shardreader.fetching.manifest_writer import ManifestWriter
 from shardreader.fetching.partial_plan import cost_of, mending, plan_region
-from shardreader.fetching.patched_info import write_info
 from shardreader.fetching.plan import ScalePlan, plan_scale
 from shardreader.fetching.region import region_request
 from shardreader.fetching.report import FetchProgress, FetchReport
@@ -30,6 +29,7 @@ from shardreader.fetching.target import Target, Wanted, find_target
 from shardreader.grid import Box
 from shardreader.manifest import Manifest
 from shardreader.open_files import read_manifest
+from shardreader.patched_info import write_info
 from shardreader.remote_store import RemoteStore
 from shardreader.runner import ThreadRunner
 from shardreader.shard_lattice import ShardLattice

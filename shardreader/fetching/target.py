@@ -6,11 +6,11 @@ import os
 from dataclasses import dataclass
 
 from shardreader.errors import InfoError
-from shardreader.fetching.patched_info import check_same_volume
 from shardreader.fetching.region import Region, RegionRequest
 from shardreader.fetching.repair import names_to_repair
 from shardreader.fetching.source_listing import SourceReader, safe_key
 from shardreader.info import ScaleInfo, VolumeInfo, select_scale
+from shardreader.patched_info import check_same_volume
 from shardreader.shard_lattice import ShardLattice
 from shardreader.volume_path import directory_of
 

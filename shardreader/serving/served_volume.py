@@ -18,7 +18,7 @@ from shardreader.info import ScaleInfo, VolumeInfo
 from shardreader.manifest import Manifest
 from shardreader.open_files import read_info, read_manifest
 from shardreader.shard_files import PairIdentity, ShardFiles, parts_of
-from shardreader.store import FileIdentity, LocalStore, StaleFileError
+from shardreader.store import FileVersion, LocalStore, StaleFileError
 from shardreader.volume_path import directory_of
 
 __all__ = ["NOT_FOUND", "NOT_HERE", "UNREADABLE", "Refusal", "ServedFile", "ServedVolume"]
@@ -73,7 +73,7 @@ class ServedFile:
     """
 
     name: str
-    identity: FileIdentity | PairIdentity | None
+    identity: FileVersion | None
     data: bytes = b""
     coding: str | None = None
 
@@ -205,7 +205,7 @@ class ServedVolume:
             raise Refusal(NOT_FOUND, f"{path}: the source has none either")
         raise Refusal(NOT_HERE, f"{path}: not downloaded")
 
-    def _identity(self, name: str) -> FileIdentity | PairIdentity | None:
+    def _identity(self, name: str) -> FileVersion | None:
         try:
             is_shard = name.endswith(".shard")
             identity = (self._files if is_shard else self._store).identity(name)
