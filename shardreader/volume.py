@@ -23,6 +23,7 @@ from shardreader.found import Found
 from shardreader.grid import Box
 from shardreader.indexing import box_of_index
 from shardreader.open_files import VolumeFiles, read_volume_files
+from shardreader.pictured import PicturedVolume
 from shardreader.point_read import PointRead, refuse_points
 from shardreader.points import points_to_voxels, voxel_box
 from shardreader.sources import make_source
@@ -93,7 +94,7 @@ def open_volume(
     return Volume(files, missing=missing, threads=threads, cache_bytes=cache_bytes)
 
 
-class Volume(ToDask):
+class Volume(ToDask, PicturedVolume):
     """One scale of a volume; made by `open_volume`.
 
     Safe from many threads. Pickles as path and options only. Survives a fork: the child shares no

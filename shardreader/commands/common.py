@@ -29,6 +29,7 @@ __all__ = [
     "opened_volume",
     "progress",
     "say",
+    "segments",
 ]
 
 DONE = 0
@@ -37,6 +38,8 @@ INCOMPLETE = 1
 """Exit status: it ran, and something is wrong, missing or unknown."""
 NOT_RUN = 2
 """Exit status: it could not run."""
+
+_LARGEST_SEGMENT = (1 << 64) - 1
 
 
 class CommandError(Exception):
@@ -107,6 +110,16 @@ def _scale(text: str) -> object:
         return text
 
 
+def segments(text: str) -> tuple[int, ...]:
+    """An argument type: segment ids with commas between them, exact."""
+    parts = text.split(",")
+    if not all(part.isdecimal() and int(part) <= _LARGEST_SEGMENT for part in parts):
+        raise argparse.ArgumentTypeError(
+            f"expected segment ids with commas between them, found {text!r}"
+        )
+    return tuple(map(int, parts))
+
+
 def add_volume(parser: argparse.ArgumentParser) -> None:
     """The volume that a command works on."""
     parser.add_argument(
@@ -143,10 +156,12 @@ def add_runner(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_units(parser: argparse.ArgumentParser, what: str) -> None:
+def add_units(
+    parser: argparse.ArgumentParser, what: str, *, needed: str = "one is required"
+) -> None:
     """The unit of coordinates: one of the two must be given."""
     group = parser.add_argument_group(
-        f"unit of the {what} (one is required)",
+        f"unit of the {what} ({needed})",
         "There is no default: a coordinate in the wrong unit lands on another segment without\n"
         "any error. The voxels of FAFB-FFN1 are 8 x 8 x 40 nm, but fafbseg and CATMAID users\n"
         "count voxels of 4 x 4 x 40 nm (--resolution 4,4,40).",
