@@ -110,13 +110,13 @@ class ToDask(VolumeGeometry):
         shape_in_chunks = _checked_blocks((1, 1, 1) if blocks is None else blocks)
         chunks = _chunks(self._files, voxels, shape_in_chunks)
         reopening = self._reopening(threads=1)
-        documents = tokenize(reopening[1], _documents(self._files))
-        reader = _BoxReader(reopening, documents, _Geometry.of(self._files), voxels)
+        opened = tokenize(reopening, _documents(self._files))
+        reader = _BoxReader(reopening, opened, _Geometry.of(self._files), voxels)
         read = (voxels.lower, voxels.upper, shape_in_chunks, _files_read(self._files, voxels))
         return da.from_array(
             reader,
             chunks=chunks,
-            name=f"shardreader-{tokenize(documents, *read)}",
+            name=f"shardreader-{tokenize(opened, *read)}",
             meta=np.empty((0,) * reader.ndim, reader.dtype),
             inline_array=True,  # the reader is small, and so each task stands alone
         )
@@ -187,10 +187,13 @@ class _Geometry:
 
 @dataclass(frozen=True)
 class _BoxReader:
-    """A box of a volume that opens itself where it is read; indexed by dask."""
+    """A box of a volume that opens itself where it is read; indexed by dask.
+
+    ``opened`` tells the volume from any other, by its path, options and documents.
+    """
 
     reopening: _Reopening
-    documents: str
+    opened: str
     geometry: _Geometry
     box: Box
 
@@ -254,7 +257,7 @@ class _OpenVolumes:
     def start_anew_in_child(self) -> None:
         """Open volumes anew: another thread of the parent may have held the lock."""
         self._lock = threading.Lock()
-        self._open: OrderedDict[tuple[Any, ...], _OpenVolume] = OrderedDict()
+        self._open: OrderedDict[str, _OpenVolume] = OrderedDict()
 
     @contextmanager
     def borrowed(self, reader: _BoxReader) -> Iterator[Any]:
@@ -275,9 +278,8 @@ class _OpenVolumes:
 
     def _take(self, reader: _BoxReader) -> _OpenVolume:
         reopen, arguments = reader.reopening
-        key = (arguments, reader.documents)
         with self._lock:
-            entry = self._open.get(key)
+            entry = self._open.get(reader.opened)
             if entry is None:
                 volume = reopen(*arguments)
                 if _Geometry.of(volume._files) != reader.geometry:  # noqa: SLF001
@@ -286,8 +288,8 @@ class _OpenVolumes:
                         f"{volume.path}: its info is not the one that the dask array was made "
                         "from; make the array again (vol.to_dask)"
                     )
-                entry = self._open[key] = _OpenVolume(volume)
-            self._open.move_to_end(key)
+                entry = self._open[reader.opened] = _OpenVolume(volume)
+            self._open.move_to_end(reader.opened)
             entry.users += 1
             return entry
 
