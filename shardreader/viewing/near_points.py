@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardreader.errors import PointStatus
-from shardreader.point_files import open_points
+from shardreader.point_tables import open_points
 from shardreader.points import points_to_voxels
 from shardreader.viewing.layers import Layer, points_layer
 from shardreader.volume import Volume
