@@ -42,6 +42,11 @@ class ObjectVersion(NamedTuple):
     generation: str | None
     modified: str
 
+    @property
+    def token(self) -> str:
+        """What a coverage record calls this version: generation, or ETag, or time and size."""
+        return self.generation or self.etag or f"{self.modified} {self.size}"
+
 
 class Reply(NamedTuple):
     """The answer to a request for a range: the object as it is now, and the bytes to come."""
@@ -184,6 +189,8 @@ class RemoteStore:
                 if isinstance(error, PermissionError)
                 else "the server answers a request for a range with the whole object"
             )
+        if "StartTooLarge" in str(error):  # of a directory; a server answers 416
+            return RefusedError("the object ends before the bytes that were asked for")
         if status and int(status[1]) not in _PASSING:
             return RefusedError(f"the source refuses: {text}")
         if isinstance(error, kinds.BaseError):

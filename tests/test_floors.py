@@ -75,6 +75,7 @@ FLOORS = {
     "sources": 3.3,
     "shard_extent": 3.0,
     "shard_file": 3.1,
+    "shard_writer": 3.0,
     "minishard_check": 3.2,
     "shard_layout_check": 3.3,
     "shard_index_check": 3.4,

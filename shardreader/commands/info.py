@@ -125,6 +125,7 @@ def _copy(copy: CopySummary) -> dict[str, Any]:
         "possible": copy.possible,
         "present": copy.present,
         "present_bytes": copy.present_bytes,
+        "partial": copy.partial,
         "absent": {
             "total": copy.absent,
             "source_has_none": copy.source_has_none,
@@ -206,6 +207,9 @@ def _copy_lines(shards: dict[str, Any]) -> list[str]:
             f"{shards['present_bytes']:,} bytes",
         ),
     ]
+    if shards["partial"]:
+        text = "of them, with the chunks that were fetched; the rest reads as NOT_DOWNLOADED"
+        lines.append(_line("partial", f"{shards['partial']:,} {text}"))
     kinds = [
         f"{absent[kind]:,} {text}"
         for kind, text in (
