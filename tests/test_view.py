@@ -149,6 +149,15 @@ def test_points_have_their_segment_and_status() -> None:
     assert labelled["linkedSegmentationLayer"] == {"segment": "segments"}
 
 
+def test_points_of_a_skeleton(tmp_path: Path) -> None:
+    path = tmp_path / "neuron.swc"
+    path.write_text("1 1 490776 262368 121800 10 -1\n2 3 490776 262368 121840 10 1\n")
+    points = layer(scene(FAFB_MINI, points=str(path), units="nm"), "points")["annotations"]
+    with open_volume(FAFB_MINI) as vol:
+        expected = vol.lookup([[61347, 32796, 3045], [61347, 32796, 3046]], units="voxel").tolist()
+    assert [item["segments"] for item in points] == [[[str(label)]] for label in expected]
+
+
 def test_of_many_points_the_nearest_are_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

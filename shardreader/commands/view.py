@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--segments", type=segments, default=(), metavar="ID,...", help="selected from the start"
     )
     parser.add_argument(
-        "--points", metavar="FILE", help="CSV, TSV or .npy, as for lookup: shown with their status"
+        "--points", metavar="FILE", help="a table, as for lookup: its points with their status"
     )
     add_units(parser, "place of --at and of the points", needed="one is required with them")
     parser.add_argument(
