@@ -138,13 +138,15 @@ class LabelTally:
 
         Parameters
         ----------
-        voxels : ndarray of uint64, shape (x, y, z), Fortran order
+        voxels : ndarray of uint64, shape (x, y, z)
         origin : three ints
             Its corner in the coordinates of the bounding boxes.
         """
+        flat = voxels.ravel(order="F")
         self._state[1] = 0
         while self._kernels.tally_voxels(
-            voxels,
+            flat,
+            voxels.shape,
             origin,
             self._state,
             self._slots,

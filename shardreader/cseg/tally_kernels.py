@@ -31,6 +31,10 @@ STATE_ITEMS = 3
 SCRATCH_WIDTH = 7
 SCRATCH_ITEMS = 256 * SCRATCH_WIDTH
 
+# Constants to LLVM, but int64 to numba, which compiles one more version for each Python literal.
+_1, _2, _4, _8, _32 = (np.int64(number) for number in (1, 2, 4, 8, 32))
+_ONE = np.uint64(1)
+_LOW_OF_PAIRS = np.uint64(0x55555555)
 _HASH = np.uint64(0x9E3779B97F4A7C15)
 
 # numba's annotations know no decorated function.
@@ -53,7 +57,7 @@ def place_of(slots, labels, label):
     mask = np.uint64(len(slots) - 1)
     at = ((label ^ label >> np.uint64(32)) * _HASH) >> np.uint64(32) & mask
     while slots[at] != 0 and labels[np.uint64(slots[at] - 1)] != label:
-        at = (at + np.uint64(1)) & mask
+        at = (at + _ONE) & mask
     return at
 
 
@@ -75,7 +79,14 @@ def codes_in_window(words, values, bit, width):
     codes = np.uint64(words[np.uint64(at)])
     if shift + width > 32:
         codes |= np.uint64(words[np.uint64(at + 1)]) << np.uint64(32)
-    return codes >> np.uint64(shift) & ((np.uint64(1) << np.uint64(width)) - np.uint64(1))
+    return codes >> np.uint64(shift) & ((_ONE << np.uint64(width)) - _ONE)
+
+
+@inlined
+def _repeated(bits, width):
+    """The number that repeats a code of `bits` bits over `width` bits, when multiplied by it."""
+    every = np.uint64(0xFFFFFFFF // ((1 << bits) - 1))
+    return every & ((_ONE << np.uint64(width)) - _ONE)
 
 
 @inlined
@@ -99,34 +110,87 @@ def _record(tally, label, voxels, lower, upper):
 
 
 @inlined
-def _count_codes(words, values, bits, voxel, count, scratch):
-    """Count the codes of `count` voxels from `voxel` on; of 1 or 2 bits, code 0 is left out."""
-    one = np.uint64(1)
-    bit = bits * voxel
-    end = bit + bits * count
-    repeated = np.uint64(0xFFFFFFFF // ((1 << bits) - 1))
+def _count_1_bit(words, values, bit, end):
+    """How many of the bits [bit, end) are 1."""
+    ones = np.int64(0)
+    if bit & 31 == 0:
+        at = values + (bit >> 5)
+        for word in range(at, values + (end >> 5)):
+            ones += np.int64(_population(np.uint64(words[np.uint64(word)])))
+        bit = end & ~31
+    while bit < end:
+        width = min(_32, end - bit)
+        ones += np.int64(_population(codes_in_window(words, values, bit, width)))
+        bit += width
+    return ones
+
+
+@inlined
+def _count_pairs(codes):
+    """How many of the codes of 2 bits are odd, are above 1, and are 3."""
+    low = codes & _LOW_OF_PAIRS
+    high = codes >> _ONE & _LOW_OF_PAIRS
+    return (
+        np.int64(_population(low)),
+        np.int64(_population(high)),
+        np.int64(_population(low & high)),
+    )
+
+
+@inlined
+def _count_2_bits(words, values, bit, end):
+    """Sums of `_count_pairs` over the bits [bit, end)."""
+    odd = high = both = np.int64(0)
+    if bit & 31 == 0:
+        at = values + (bit >> 5)
+        for word in range(at, values + (end >> 5)):
+            a, b, c = _count_pairs(np.uint64(words[np.uint64(word)]))
+            odd, high, both = odd + a, high + b, both + c
+        bit = end & ~31
+    while bit < end:
+        width = min(_32, end - bit)
+        a, b, c = _count_pairs(codes_in_window(words, values, bit, width))
+        odd, high, both = odd + a, high + b, both + c
+        bit += width
+    return odd, high, both
+
+
+@inlined
+def _count_codes(words, values, bits, bit, end, scratch):
+    """Count codes of 4 or 8 bits."""
     mask = np.uint64((1 << bits) - 1)
     while bit < end:
-        width = min(np.int64(32), end - bit)
+        width = min(_32, end - bit)
         codes = codes_in_window(words, values, bit, width)
         bit += width
-        if bits == 1:
-            scratch[SCRATCH_WIDTH] += np.int64(_population(codes))
-        elif bits == 2:
-            low = codes & np.uint64(0x55555555)
-            high = codes >> one & np.uint64(0x55555555)
-            both = np.int64(_population(low & high))
-            scratch[SCRATCH_WIDTH] += np.int64(_population(low)) - both
-            scratch[2 * SCRATCH_WIDTH] += np.int64(_population(high)) - both
-            scratch[3 * SCRATCH_WIDTH] += both
-        else:
-            every = repeated & ((one << np.uint64(width)) - one)
-            if codes == (codes & mask) * every:
-                scratch[SCRATCH_WIDTH * np.int64(codes & mask)] += width // bits
-            else:
-                for _ in range(width // bits):
-                    scratch[SCRATCH_WIDTH * np.int64(codes & mask)] += 1
-                    codes >>= np.uint64(bits)
+        code = codes & mask
+        if codes == code * _repeated(bits, width):
+            scratch[SCRATCH_WIDTH * np.int64(code)] += width // bits
+            continue
+        for _ in range(width // bits):
+            scratch[SCRATCH_WIDTH * np.int64(codes & mask)] += 1
+            codes >>= np.uint64(bits)
+
+
+@inlined
+def _count_row(words, values, bits, voxel, count, scratch):
+    """Count the codes of `count` voxels from `voxel` on."""
+    bit = bits * voxel
+    end = bit + bits * count
+    if bits == 1:
+        ones = _count_1_bit(words, values, bit, end)
+        scratch[0] += count - ones
+        scratch[SCRATCH_WIDTH] += ones
+    elif bits == 2:
+        odd, high, both = _count_2_bits(words, values, bit, end)
+        scratch[0] += count - odd - high + both
+        scratch[SCRATCH_WIDTH] += odd - both
+        scratch[2 * SCRATCH_WIDTH] += high - both
+        scratch[3 * SCRATCH_WIDTH] += both
+    elif bits == 4:
+        _count_codes(words, values, _4, bit, end, scratch)
+    else:
+        _count_codes(words, values, _8, bit, end, scratch)
 
 
 @inlined
@@ -147,18 +211,16 @@ def _add_run(scratch, code, x0, x1, y, z):
 
 
 @inlined
-def _measure_row(words, values, bits, voxel, count, y, z, scratch):
+def _measure_codes(words, values, bits, voxel, count, y, z, scratch):
     """Add a row of `count` voxels from `voxel` on, run by run."""
-    one = np.uint64(1)
     mask = np.uint64((1 << bits) - 1)
-    repeated = np.uint64(0xFFFFFFFF // ((1 << bits) - 1))
     x = np.int64(0)
     while x < count:
-        width = min(np.int64(32), bits * (count - x))
+        width = min(_32, bits * (count - x))
         codes = codes_in_window(words, values, bits * (voxel + x), width)
         end = x + width // bits
         code = codes & mask
-        if codes == code * (repeated & ((one << np.uint64(width)) - one)):
+        if codes == code * _repeated(bits, width):
             _add_run(scratch, np.int64(code), x, end, y, z)
             x = end
             continue
@@ -170,6 +232,18 @@ def _measure_row(words, values, bits, voxel, count, y, z, scratch):
                 _add_run(scratch, np.int64(code), first, x, y, z)
                 first = x
                 code = codes & mask
+
+
+@inlined
+def _measure_row(words, values, bits, voxel, count, y, z, scratch):
+    if bits == 1:
+        _measure_codes(words, values, _1, voxel, count, y, z, scratch)
+    elif bits == 2:
+        _measure_codes(words, values, _2, voxel, count, y, z, scratch)
+    elif bits == 4:
+        _measure_codes(words, values, _4, voxel, count, y, z, scratch)
+    else:
+        _measure_codes(words, values, _8, voxel, count, y, z, scratch)
 
 
 @inlined
@@ -192,12 +266,7 @@ def _tally_small(words, header, block_size, first, shape, label_words, corner, t
             if measured:
                 _measure_row(words, values, bits, voxel, row, y, z, scratch)
             else:
-                _count_codes(words, values, bits, voxel, row, scratch)
-    if not measured and bits <= 2:
-        rest = shape[0] * shape[1] * shape[2]
-        for code in range(1, codes):
-            rest -= scratch[SCRATCH_WIDTH * code]
-        scratch[0] = rest
+                _count_row(words, values, bits, voxel, row, scratch)
     for code in range(codes):
         at = SCRATCH_WIDTH * code
         if scratch[at] != 0:
@@ -213,9 +282,7 @@ def _tally_small(words, header, block_size, first, shape, label_words, corner, t
                 corner[1] + scratch[at + 5],
                 corner[2] + scratch[at + 6],
             )
-            _record(
-                tally, label_at(words, table, code, label_words), scratch[at], lower, upper
-            )
+            _record(tally, label_at(words, table, code, label_words), scratch[at], lower, upper)
     return OK
 
 
@@ -245,6 +312,22 @@ def _tally_large(words, header, block_size, first, shape, label_words, corner, t
                     current = code
                     begin = np.int64(x)
     return OK
+
+
+@inlined
+def _tally_block(words, header, block_size, first, shape, label_words, corner, tally, scratch):
+    """Tally `shape` voxels of a block, from its voxel `first` on, which lies at `corner`."""
+    bits, table, _, _ = header
+    if bits == 0:
+        upper = (corner[0] + shape[0], corner[1] + shape[1], corner[2] + shape[2])
+        label = label_at(words, table, np.int64(0), label_words)
+        _record(tally, label, shape[0] * shape[1] * shape[2], corner, upper)
+        return OK
+    if bits <= 8:
+        return _tally_small(
+            words, header, block_size, first, shape, label_words, corner, tally, scratch
+        )
+    return _tally_large(words, header, block_size, first, shape, label_words, corner, tally)
 
 
 def tally_box(
@@ -296,44 +379,35 @@ def tally_box(
                 shape = (x1 - x0, y1 - y0, z1 - z0)
                 corner = (origin[0] + x0, origin[1] + y0, origin[2] + z0)
                 voxels = shape[0] * shape[1] * shape[2]
-                most = min(min(np.int64(1) << bits, entries), voxels)
+                most = min(np.int64(1) << bits, entries, voxels)
                 if state[FROZEN] == 0 and state[SIZE] + most > len(labels):
                     state[DONE] = number - 1
                     return ROOM
                 header = (bits, table, entries, values)
                 first = (x0 - block_x * bx, y0 - block_y * by, z0 - block_z * bz)
-                if bits == 0:
-                    end = (origin[0] + x1, origin[1] + y1, origin[2] + z1)
-                    label = label_at(words, table, np.int64(0), label_words)
-                    _record(tally, label, voxels, corner, end)
-                elif bits <= 8:
-                    fault = _tally_small(
-                        words, header, block_size, first, shape, label_words, corner, tally, scratch
-                    )
-                else:
-                    fault = _tally_large(
-                        words, header, block_size, first, shape, label_words, corner, tally
-                    )
+                fault = _tally_block(
+                    words, header, block_size, first, shape, label_words, corner, tally, scratch
+                )
                 if fault != OK:
                     return fault + 16 * block
     return OK
 
 
-def tally_voxels(voxels, origin, state, slots, labels, counts, extents):
+def tally_voxels(voxels, shape, origin, state, slots, labels, counts, extents):
     """See :meth:`shardreader.cseg.tally.LabelTally.add_voxels`; one row's labels need room."""
     tally = (state, slots, labels, counts, extents)
-    size_x, size_y, size_z = voxels.shape
-    for row in range(state[DONE], size_y * size_z):
-        if state[FROZEN] == 0 and state[SIZE] + size_x > len(labels):
+    for row in range(state[DONE], shape[1] * shape[2]):
+        if state[FROZEN] == 0 and state[SIZE] + shape[0] > len(labels):
             state[DONE] = row
             return ROOM
-        y, z = row % size_y, row // size_y
+        y, z = row % shape[1], row // shape[1]
+        first = row * shape[0]
         begin = np.int64(0)
-        for x in range(1, size_x + 1):
-            if x == size_x or voxels[x, y, z] != voxels[begin, y, z]:
+        for x in range(1, shape[0] + 1):
+            if x == shape[0] or voxels[first + x] != voxels[first + begin]:
                 lower = (origin[0] + begin, origin[1] + y, origin[2] + z)
                 upper = (origin[0] + x, origin[1] + y + 1, origin[2] + z + 1)
-                _record(tally, voxels[begin, y, z], x - begin, lower, upper)
+                _record(tally, voxels[first + begin], x - begin, lower, upper)
                 begin = np.int64(x)
     return OK
 
@@ -372,7 +446,7 @@ def compile_tally() -> TallyKernels:
     state, slots = types.Array(types.int64, 1, "C"), types.Array(types.int32, 1, "C")
     labels, counts = types.Array(types.uint64, 1, "C"), types.Array(types.int64, 1, "C")
     extents, scratch = types.Array(types.int64, 2, "C"), types.Array(types.int64, 1, "C")
-    voxels = types.Array(types.uint64, 3, "F", readonly=True)
+    voxels = types.Array(types.uint64, 1, "C", readonly=True)
     tally = (state, slots, labels, counts, extents)
     chunk = (words, integer, integer, triple, triple, integer)
 
@@ -381,7 +455,7 @@ def compile_tally() -> TallyKernels:
 
     return TallyKernels(
         compiled(tally_box, integer(*chunk, triple, triple, triple, *tally, scratch)),
-        compiled(tally_voxels, integer(voxels, triple, *tally)),
+        compiled(tally_voxels, integer(voxels, triple, triple, *tally)),
         compiled(merge_tally, types.void(integer, labels, counts, extents, *tally)),
         compiled(fill_slots, types.void(integer, labels, slots)),
     )
