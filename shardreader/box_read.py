@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shardreader.chunk import ChunkDecoder
+from shardreader.chunk import ChunkDecoder, ChunkParts, EncodedChunks, ManyChunksDecoder
 from shardreader.flat_output import FlatOutput
 from shardreader.grid import Box, ChunkGrid, triples
+from shardreader.stored_reader import ConsumeMany
 
 __all__ = ["BoxRead", "check_output", "no_overlap"]
 
@@ -55,6 +56,12 @@ class BoxRead:
         self._cell_shapes = triples(shapes)
         self._lower, self._upper = triples(lower - corners), triples(upper - corners)
         self._first, self._last = triples(lower - box_lower), triples(upper - box_lower)
+        self._parts = ChunkParts(
+            *(
+                np.ascontiguousarray(table)
+                for table in (shapes, lower - corners, upper - corners, lower - box_lower)
+            )
+        )
 
     def prepare(self, background: NDArray[np.intp]) -> None:
         """Have memory ready, with 0 in the chunks whose rows in `cells` are given."""
@@ -84,6 +91,20 @@ class BoxRead:
             self._target,
             self._first[row],
         )
+
+    @property
+    def consume_many(self) -> ConsumeMany | None:
+        """Decodes the parts of several chunks at once; None where that cannot be."""
+        decoder = self._decoder
+        if not isinstance(decoder, ManyChunksDecoder):
+            return None
+
+        def decode(*chunks: Any) -> NDArray[np.bool_]:
+            if self._target is None:
+                raise RuntimeError("prepare() comes first")
+            return decoder.decode_boxes(EncodedChunks(*chunks), self._parts, self._target)
+
+        return decode
 
     def result(self) -> NDArray[Any]:
         """The array, once all chunks are consumed."""

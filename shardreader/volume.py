@@ -218,6 +218,7 @@ class Volume(VolumeGeometry):
             settle=settle,
             consume=target.consume,
             fail=raise_error,
+            consume_many=target.consume_many,
         )
         return target.result()
 
@@ -283,6 +284,7 @@ class Volume(VolumeGeometry):
             settle=read.settle,
             consume=read.consume,
             fail=read.fail,
+            consume_many=read.consume_many,
         )
         if return_status:
             return read.labels(shape), status.reshape(shape)

@@ -15,9 +15,9 @@ from numba import types
 from numba.extending import intrinsic
 
 from shardreader.compiling import compile_cached, inlined
+from shardreader.cseg import faults, kernels
 from shardreader.cseg.faults import CODE, OK
 from shardreader.cseg.kernels import _open_channel, _read_header, _word
-from shardreader.cseg.sources import SOURCES
 
 ROOM = -1
 """Status: the arrays of the tally are too small for the next block; call again with larger ones."""
@@ -451,7 +451,7 @@ def compile_tally() -> TallyKernels:
     chunk = (words, integer, integer, triple, triple, integer)
 
     def compiled(function: Callable[..., Any], signature: Any) -> Callable[..., Any]:
-        return compile_cached(function, signature, sources=SOURCES)
+        return compile_cached(function, signature, parts=(kernels, faults))
 
     return TallyKernels(
         compiled(tally_box, integer(*chunk, triple, triple, triple, *tally, scratch)),
