@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     )
     from shardreader.fetching import FetchReport, fetch
     from shardreader.grid import Box
+    from shardreader.label_map import LabelMap
     from shardreader.shards import Shards, open_shards
     from shardreader.verification import Report, verify
     from shardreader.volume import Volume, open_volume
@@ -38,6 +39,7 @@ __all__ = [
     "FetchReport",
     "InfoError",
     "InvalidPointError",
+    "LabelMap",
     "NotDownloadedError",
     "OutOfBoundsError",
     "PointStatus",
@@ -58,6 +60,7 @@ __all__ = [
 _HOMES = {
     "Box": "grid",
     "FetchReport": "fetching",
+    "LabelMap": "label_map",
     "Report": "verification",
     "Volume": "volume",
     "adopt": "adoption",

@@ -200,7 +200,7 @@ def test_tallies_are_added(with_boxes):
         part.add_voxels(volume[start : start + 4], (start, 0, 0))
         total.add(part)
     check(total, volume, (0, 0, 0), with_boxes=with_boxes)
-    total.add_filled(9, (100, 100, 100), (102, 103, 104))
+    total.add_label(9, 24, (100, 100, 100), (102, 103, 104))
     labels, counts, corners = total.result()
     (at,) = np.flatnonzero(labels == 9)
     assert counts[at] == (volume == 9).sum() + 24

@@ -6,7 +6,7 @@ from numba's cache.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,8 @@ from shardreader.compile_lock import compiling
 from shardreader.cseg.faults import OK, Triple, Words
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from shardreader.cseg.tally_kernels import TallyKernels
 
 __all__ = ["LabelTally"]
@@ -22,6 +24,7 @@ __all__ = ["LabelTally"]
 _FEWEST = 64
 _NOWHERE = np.repeat(np.array([np.iinfo(np.int64).max, np.iinfo(np.int64).min]), 3)
 _compiled: list[TallyKernels] = []
+_translate: dict[int, Callable[..., int]] = {}
 
 
 class LabelTally:
@@ -53,7 +56,7 @@ class LabelTally:
         self._only = None if only is None else np.unique(only.astype(np.uint64, casting="safe"))
         # Labels so far; blocks or rows that are done (while the arrays grow); only known labels.
         self._state = np.zeros(3, np.int64)
-        self._scratch: npt.NDArray[np.int64] = np.empty(256 * 7, np.int64)
+        self._scratch: npt.NDArray[np.int64] = np.empty(16 * 7, np.int64)
         self._labels = np.empty(0, np.uint64)
         self._counts = np.empty(0, np.int64)
         self._extents = np.empty((0, 6), np.int64)
@@ -66,10 +69,11 @@ class LabelTally:
 
     def clear(self) -> None:
         """Forget all, but keep the memory."""
-        self._state[:] = 0
+        size = len(self)
+        self._counts[:size] = 0
+        self._extents[:size] = _NOWHERE
         self._slots[:] = 0
-        self._counts[:] = 0
-        self._extents[:] = _NOWHERE
+        self._state[:] = 0
         if self._only is not None:
             self._labels[: len(self._only)] = self._only
             self._state[:] = len(self._only), 0, 1
@@ -173,16 +177,70 @@ class LabelTally:
             self._extents,
         )
 
-    def add_filled(self, label: int, lower: Triple, upper: Triple) -> None:
-        """Add a box that is full of one label."""
+    def add_label(self, label: int, voxels: int, lower: Triple, upper: Triple) -> None:
+        """Add voxels of one label and their box."""
         one = LabelTally(boxes=self._boxes)
-        x, y, z = (b - a for a, b in zip(lower, upper, strict=True))
         one._labels[0] = label
-        one._counts[0] = x * y * z
+        one._counts[0] = voxels
         one._state[0] = 1
         if self._boxes:
             one._extents[0] = (*lower, *upper)
         self.add(one)
+
+    def seen(self) -> npt.NDArray[np.uint64]:
+        """The labels in the order in which they were met; valid until more are added."""
+        return self._labels[: len(self)]
+
+    def decode_as(
+        self,
+        values: npt.NDArray[Any],
+        words: Words,
+        num_channels: int,
+        channel: int,
+        cell_shape: Triple,
+        block_size: Triple,
+        label_words: int,
+        lower: Triple,
+        upper: Triple,
+        out: npt.NDArray[Any],
+        out_start: int,
+        out_strides: Triple,
+    ) -> int:
+        """Decode a part of a chunk that this tally has counted, to other values than its labels.
+
+        Parameters
+        ----------
+        values : ndarray of uint8, uint32 or uint64, contiguous
+            What each of the labels of `seen` becomes.
+        words, num_channels, channel, cell_shape, block_size, label_words, lower, upper
+            As in the call of `add_chunk` that counted this part.
+        out : ndarray, 1-D, of the type of `values`
+        out_start, out_strides
+            As in :func:`shardreader.cseg.decode_box`.
+
+        Returns
+        -------
+        int
+            As `add_chunk`.
+        """
+        kernel = _translate.get(out.itemsize) or _load_translate(out.itemsize)
+        return kernel(
+            words,
+            num_channels,
+            channel,
+            cell_shape,
+            block_size,
+            label_words,
+            lower,
+            upper,
+            self._slots,
+            self._labels,
+            values,
+            out,
+            out_start,
+            out_strides,
+            np.empty(16, out.dtype),
+        )
 
     def result(
         self,
@@ -223,3 +281,12 @@ def _load() -> TallyKernels:
 
             _compiled.append(compile_tally())
         return _compiled[0]
+
+
+def _load_translate(value_bytes: int) -> Callable[..., int]:
+    with compiling:
+        if value_bytes not in _translate:
+            from shardreader.cseg.translate_kernels import compile_translate
+
+            _translate[value_bytes] = compile_translate(value_bytes)
+        return _translate[value_bytes]

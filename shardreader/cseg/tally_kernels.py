@@ -25,15 +25,13 @@ ROOM = -1
 # Members of `state`: labels so far; blocks of the box that are done; whether unknown labels are
 # left out.
 SIZE, DONE, FROZEN = 0, 1, 2
-STATE_ITEMS = 3
 
-# Of each code of up to 8 bits: voxels, lower and upper corner.
+# Of each code of up to 4 bits: voxels, lower and upper corner.
 SCRATCH_WIDTH = 7
-SCRATCH_ITEMS = 256 * SCRATCH_WIDTH
 
 # Constants to LLVM, but int64 to numba, which compiles one more version for each Python literal.
-_1, _2, _4, _8, _32 = (np.int64(number) for number in (1, 2, 4, 8, 32))
-_ONE = np.uint64(1)
+_1, _2, _4, _32 = (np.int64(number) for number in (1, 2, 4, 32))
+_ONE, _FOUR, _LOW_OF_FOUR = np.uint64(1), np.uint64(4), np.uint64(0xF)
 _LOW_OF_PAIRS = np.uint64(0x55555555)
 _HASH = np.uint64(0x9E3779B97F4A7C15)
 
@@ -156,20 +154,18 @@ def _count_2_bits(words, values, bit, end):
 
 
 @inlined
-def _count_codes(words, values, bits, bit, end, scratch):
-    """Count codes of 4 or 8 bits."""
-    mask = np.uint64((1 << bits) - 1)
+def _count_4_bits(words, values, bit, end, scratch):
     while bit < end:
         width = min(_32, end - bit)
         codes = codes_in_window(words, values, bit, width)
         bit += width
-        code = codes & mask
-        if codes == code * _repeated(bits, width):
-            scratch[SCRATCH_WIDTH * np.int64(code)] += width // bits
+        code = codes & _LOW_OF_FOUR
+        if codes == code * _repeated(_4, width):
+            scratch[SCRATCH_WIDTH * np.int64(code)] += width >> 2
             continue
-        for _ in range(width // bits):
-            scratch[SCRATCH_WIDTH * np.int64(codes & mask)] += 1
-            codes >>= np.uint64(bits)
+        for _ in range(width >> 2):
+            scratch[SCRATCH_WIDTH * np.int64(codes & _LOW_OF_FOUR)] += 1
+            codes >>= _FOUR
 
 
 @inlined
@@ -187,10 +183,8 @@ def _count_row(words, values, bits, voxel, count, scratch):
         scratch[SCRATCH_WIDTH] += odd - both
         scratch[2 * SCRATCH_WIDTH] += high - both
         scratch[3 * SCRATCH_WIDTH] += both
-    elif bits == 4:
-        _count_codes(words, values, _4, bit, end, scratch)
     else:
-        _count_codes(words, values, _8, bit, end, scratch)
+        _count_4_bits(words, values, bit, end, scratch)
 
 
 @inlined
@@ -240,15 +234,13 @@ def _measure_row(words, values, bits, voxel, count, y, z, scratch):
         _measure_codes(words, values, _1, voxel, count, y, z, scratch)
     elif bits == 2:
         _measure_codes(words, values, _2, voxel, count, y, z, scratch)
-    elif bits == 4:
-        _measure_codes(words, values, _4, voxel, count, y, z, scratch)
     else:
-        _measure_codes(words, values, _8, voxel, count, y, z, scratch)
+        _measure_codes(words, values, _4, voxel, count, y, z, scratch)
 
 
 @inlined
 def _tally_small(words, header, block_size, first, shape, label_words, corner, tally, scratch):
-    """Tally `shape` voxels of a block of 1 to 8 bits, from its voxel `first` on."""
+    """Tally `shape` voxels of a block of 1 to 4 bits, from its voxel `first` on."""
     bits, table, entries, values = header
     codes = np.int64(1) << bits
     for code in range(codes):
@@ -288,7 +280,7 @@ def _tally_small(words, header, block_size, first, shape, label_words, corner, t
 
 @inlined
 def _tally_large(words, header, block_size, first, shape, label_words, corner, tally):
-    """Tally `shape` voxels of a block of 16 or 32 bits, run by run."""
+    """Tally `shape` voxels of a block of 8 to 32 bits, run by run."""
     bits, table, entries, values = header
     mask = (np.int64(1) << bits) - 1
     for z in range(shape[2]):
@@ -323,7 +315,7 @@ def _tally_block(words, header, block_size, first, shape, label_words, corner, t
         label = label_at(words, table, np.int64(0), label_words)
         _record(tally, label, shape[0] * shape[1] * shape[2], corner, upper)
         return OK
-    if bits <= 8:
+    if bits <= 4:
         return _tally_small(
             words, header, block_size, first, shape, label_words, corner, tally, scratch
         )
