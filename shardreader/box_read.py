@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardreader.chunk import BoxDecoder, ChunkParts, EncodedChunks, ManyChunksDecoder
+from shardreader.chunk_labels import ManyTranslatingDecoder
 from shardreader.chunk_source import ChunkSource
 from shardreader.chunk_visit import refuse_chunks, visit_chunks
 from shardreader.errors import ChunkError, PointStatus
 from shardreader.flat_output import FlatOutput
 from shardreader.found import Found
-from shardreader.grid import Box, ChunkGrid, triples
+from shardreader.grid import Box, ChunkGrid, Triple, triples
 from shardreader.stored_reader import ConsumeMany
 from shardreader.workers import Workers
 
@@ -60,10 +61,6 @@ class BoxRead:
         corners, shapes = grid.cell_extents(self.cells)
         box_lower, box_upper = np.array([box.lower, box.upper], dtype=np.int64)
         lower, upper = np.maximum(corners, box_lower), np.minimum(corners + shapes, box_upper)
-        # Of each chunk's part of the box: its corners in the chunk, and in the array.
-        self._cell_shapes = triples(shapes)
-        self._lower, self._upper = triples(lower - corners), triples(upper - corners)
-        self._first, self._last = triples(lower - box_lower), triples(upper - box_lower)
         self._parts = ChunkParts(
             *(
                 np.ascontiguousarray(table)
@@ -85,27 +82,22 @@ class BoxRead:
             if self._array is not self._out and value == 0:
                 return
         for row in background.tolist():
-            part = zip(self._first[row], self._last[row], strict=True)
-            self._array[tuple(slice(a, b) for a, b in part)] = value
+            _, lower, upper, first = self._part(row)
+            part = zip(first, lower, upper, strict=True)
+            self._array[tuple(slice(at, at + b - a) for at, a, b in part)] = value
 
     def consume(self, row: int, encoded: bytes) -> None:
         """Decode the part of one chunk that lies in the box. Raises FormatFault."""
         if self._target is None:
             raise RuntimeError("prepare() comes first")
-        self._decoder.decode_box(
-            encoded,
-            self._cell_shapes[row],
-            self._lower[row],
-            self._upper[row],
-            self._target,
-            self._first[row],
-        )
+        cell_shape, lower, upper, first = self._part(row)
+        self._decoder.decode_box(encoded, cell_shape, lower, upper, self._target, first)
 
     @property
     def consume_many(self) -> ConsumeMany | None:
         """Decodes the parts of several chunks at once; None where that cannot be."""
         decoder = self._decoder
-        if not isinstance(decoder, ManyChunksDecoder):
+        if not isinstance(decoder, (ManyChunksDecoder, ManyTranslatingDecoder)):
             return None
 
         def decode(*chunks: Any) -> NDArray[np.bool_]:
@@ -114,6 +106,10 @@ class BoxRead:
             return decoder.decode_boxes(EncodedChunks(*chunks), self._parts, self._target)
 
         return decode
+
+    def _part(self, row: int) -> list[Triple]:
+        """Clipped shape of a chunk, corners of its part of the box in it and in the array."""
+        return triples(np.array([table[row] for table in self._parts]))
 
     def result(self) -> NDArray[Any]:
         """The array, once all chunks are consumed."""

@@ -12,15 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardreader import cseg
-from shardreader.chunk import ChunkDecoder, make_decoder
-from shardreader.cseg.tally import LabelTally
+from shardreader.chunk import ChunkDecoder, ChunkParts, EncodedChunks, make_decoder
+from shardreader.cseg.tally import ChunkBoxes, LabelTally, one_chunk
 from shardreader.errors import FormatFault
 from shardreader.flat_output import FlatOutput
 from shardreader.grid import Triple
 from shardreader.info import COMPRESSED_SEGMENTATION, ScaleInfo, VolumeInfo
 from shardreader.label_map import ValuesOf
 
-__all__ = ["LabelReader", "TranslatingDecoder", "from_uint64", "make_label_reader"]
+__all__ = [
+    "LabelReader",
+    "ManyTranslatingDecoder",
+    "PackedLabels",
+    "chunk_boxes",
+    "from_uint64",
+    "make_label_reader",
+    "translating_decoder",
+]
 
 
 class LabelReader(Protocol):
@@ -80,7 +88,7 @@ def make_label_reader(volume: VolumeInfo, scale: ScaleInfo) -> LabelReader:
     if volume.dtype.kind not in "iu":
         raise TypeError(f"a volume of {volume.data_type} has no labels, which are integers")
     if scale.encoding == COMPRESSED_SEGMENTATION:
-        return _PackedLabels(volume, scale)
+        return PackedLabels(volume, scale)
     return _DecodedLabels(volume, make_decoder(volume, scale))
 
 
@@ -95,7 +103,7 @@ def _as_uint64(voxels: NDArray[Any]) -> NDArray[np.uint64]:
     return voxels.astype(np.int64).view(np.uint64)
 
 
-class _PackedLabels:
+class PackedLabels:
     """Asks the kernels of `cseg`; no voxel is decoded but for an output."""
 
     def __init__(self, volume: VolumeInfo, scale: ScaleInfo) -> None:
@@ -118,8 +126,10 @@ class _PackedLabels:
         tally: LabelTally,
     ) -> None:
         """As `LabelReader.tally`."""
-        chunk = self._chunk(encoded, channel, cell_shape)
-        self._check(tally.add_chunk(*chunk, lower, upper, origin), chunk)
+        words = _words(encoded)
+        chunk = one_chunk(words, cell_shape, lower, upper)
+        status = tally.add_chunks(chunk, *self._form(channel), np.array([origin], np.int64))
+        self._check(status, words, channel, cell_shape)
 
     def translate(
         self,
@@ -134,39 +144,69 @@ class _PackedLabels:
         output_channel: int,
     ) -> None:
         """As `LabelReader.translate`."""
-        chunk = self._chunk(encoded, channel, cell_shape)
+        words = _words(encoded)
+        chunk = one_chunk(words, cell_shape, lower, upper)
+        start = np.array([output.at(first, output_channel)], np.int64)
+        status = self._translate(chunk, channel, values_of, output, start)
+        self._check(status, words, channel, cell_shape)
+
+    def tally_many(
+        self, chunks: ChunkBoxes, channel: int, origins: NDArray[np.int64], tally: LabelTally
+    ) -> bool:
+        """As `tally`, for many chunks; False where one has a fault."""
+        return tally.add_chunks(chunks, *self._form(channel), origins) == cseg.OK
+
+    def translate_many(
+        self,
+        chunks: ChunkBoxes,
+        channel: int,
+        values_of: ValuesOf,
+        output: FlatOutput,
+        firsts: NDArray[np.int64],
+        output_channel: int,
+    ) -> bool:
+        """As `translate`, for many chunks; False where one has a fault."""
+        starts = output.at((0, 0, 0), output_channel) + firsts @ np.array(output.strides)
+        return self._translate(chunks, channel, values_of, output, starts) == cseg.OK
+
+    def _translate(
+        self,
+        chunks: ChunkBoxes,
+        channel: int,
+        values_of: ValuesOf,
+        output: FlatOutput,
+        starts: NDArray[np.int64],
+    ) -> int:
+        form = self._form(channel)
         try:
             tally = self._tallies.pop()
             tally.clear()
         except IndexError:
             tally = LabelTally()
-        self._check(tally.add_chunk(*chunk, lower, upper, (0, 0, 0)), chunk)
-        values = values_of(tally.seen())
-        if (values == values[0]).all():
-            part = tuple(
-                slice(at, at + b - a) for a, b, at in zip(lower, upper, first, strict=True)
-            )
-            output.array[..., output_channel][part] = values[0]
-        else:
-            start = output.at(first, output_channel)
-            target = output.flat, start, output.strides
-            self._check(tally.decode_as(values, *chunk, lower, upper, *target), chunk)
+        status = tally.add_chunks(chunks, *form, np.zeros_like(chunks.lowers))
+        if status == cseg.OK:
+            values = values_of(tally.seen())
+            status = tally.decode_as(values, chunks, *form, output.flat, starts, output.strides)
         self._tallies.append(tally)
+        return status
 
-    def _chunk(
-        self, encoded: bytes, channel: int, cell_shape: Triple
-    ) -> tuple[cseg.Words, int, int, Triple, Triple, int]:
-        if len(encoded) % 4:
-            raise FormatFault(
-                "length of the encoding", expected="a multiple of 4 bytes", found=f"{len(encoded)}"
-            )
-        words = np.frombuffer(encoded, dtype="<u4")
-        block_size, label_words = self._block_size, self._label_words
-        return words, self._num_channels, channel, cell_shape, block_size, label_words
+    def _form(self, channel: int) -> tuple[int, int, Triple, int]:
+        return self._num_channels, channel, self._block_size, self._label_words
 
-    def _check(self, status: int, chunk: tuple[cseg.Words, int, int, Triple, Triple, int]) -> None:
+    def _check(self, status: int, words: cseg.Words, channel: int, cell_shape: Triple) -> None:
         if status != cseg.OK:
-            raise cseg.explain(status, *chunk)
+            channels, _, block_size, label_words = self._form(channel)
+            raise cseg.explain(
+                status, words, channels, channel, cell_shape, block_size, label_words
+            )
+
+
+def _words(encoded: bytes) -> cseg.Words:
+    if len(encoded) % 4:
+        raise FormatFault(
+            "length of the encoding", expected="a multiple of 4 bytes", found=f"{len(encoded)}"
+        )
+    return np.frombuffer(encoded, dtype="<u4")
 
 
 class _DecodedLabels:
@@ -256,3 +296,39 @@ class TranslatingDecoder:
                 first,
                 number,
             )
+
+
+class ManyTranslatingDecoder(TranslatingDecoder):
+    """Also decodes many chunks in one compiled call."""
+
+    def __init__(self, reader: PackedLabels, channels: list[int], values_of: ValuesOf) -> None:
+        super().__init__(reader, channels, values_of)
+        self._packed = reader
+
+    def decode_boxes(
+        self, chunks: EncodedChunks, parts: ChunkParts, output: FlatOutput
+    ) -> NDArray[np.bool_]:
+        """As `ManyChunksDecoder.decode_boxes`."""
+        boxes = chunk_boxes(chunks, parts)
+        done = all(
+            self._packed.translate_many(
+                boxes, channel, self._values_of, output, parts.first, number
+            )
+            for number, channel in enumerate(self._channels)
+        )
+        return np.full(len(chunks.rows), done)
+
+
+def chunk_boxes(chunks: EncodedChunks, parts: ChunkParts) -> ChunkBoxes:
+    """Encodings as they are handed over, with the parts that a read wants of them."""
+    encodings = chunks.words, chunks.first_words, chunks.lengths, chunks.rows.astype(np.int64)
+    return ChunkBoxes(*encodings, parts.cell_shape, parts.lower, parts.upper)
+
+
+def translating_decoder(
+    reader: LabelReader, channels: list[int], values_of: ValuesOf
+) -> TranslatingDecoder:
+    """The decoder that suits the encoding."""
+    if isinstance(reader, PackedLabels):
+        return ManyTranslatingDecoder(reader, channels, values_of)
+    return TranslatingDecoder(reader, channels, values_of)

@@ -91,9 +91,18 @@ class ReadJob(NamedTuple):
     ends: NDArray[np.int64]
     """Where in the file the bytes of each of them are, shape (n,)."""
 
+    def only(self, wanted: NDArray[np.bool_]) -> ReadJob | None:
+        """The read of some of the rows; None where it is of none."""
+        starts, ends = self.starts[wanted], self.ends[wanted]
+        if not len(starts):
+            return None
+        return ReadJob(self.file, int(starts[0]), int(ends[-1]), self.rows[wanted], starts, ends)
+
 
 def plan_reads(found: Found, rows: NDArray[np.integer[Any]], *, jobs: int) -> list[ReadJob]:
     """Sort rows by file and offset, and join neighbours into at least `jobs` reads if possible."""
+    if len(rows) == 0:
+        return []
     order = rows[np.lexsort((found.starts[rows], found.file_numbers[rows]))]
     files, starts, ends = (
         found.file_numbers[order],

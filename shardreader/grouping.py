@@ -13,7 +13,7 @@ from numba import types
 from numpy.typing import NDArray
 
 from shardreader.compiling import compile_cached, inlined
-from shardreader.grid import Box, ChunkGrid, Triple
+from shardreader.grid import ChunkGrid, Triple
 
 __all__ = ["GroupedPoints", "group_points", "sort_by_key"]
 
@@ -59,8 +59,10 @@ def _split(relative: int, edge: int, shift: int) -> tuple[int, int]:
 _inlined_split = inlined(_split)
 
 
-def _extent(voxels: NDArray[np.int64], status: NDArray[np.uint8]) -> tuple[int, ...]:
-    """The least and the greatest coordinate along each axis of points of status 0, and how many."""
+def _extent(
+    voxels: NDArray[np.int64], status: NDArray[np.uint8], lower: Triple, edges: Triple
+) -> tuple[int, ...]:
+    """The first cell and the number of cells that points of status 0 span, and their number."""
     count = 0
     low_x = low_y = low_z = high_x = high_y = high_z = np.int64(0)
     for i in range(status.size):
@@ -73,7 +75,18 @@ def _extent(voxels: NDArray[np.int64], status: NDArray[np.uint8]) -> tuple[int, 
         low_x, low_y, low_z = min(low_x, x), min(low_y, y), min(low_z, z)
         high_x, high_y, high_z = max(high_x, x), max(high_y, y), max(high_z, z)
         count += 1
-    return low_x, low_y, low_z, high_x, high_y, high_z, count
+    first_x = (low_x - lower[0]) // edges[0]
+    first_y = (low_y - lower[1]) // edges[1]
+    first_z = (low_z - lower[2]) // edges[2]
+    return (
+        first_x,
+        first_y,
+        first_z,
+        (high_x - lower[0]) // edges[0] - first_x + 1,
+        (high_y - lower[1]) // edges[1] - first_y + 1,
+        (high_z - lower[2]) // edges[2] - first_z + 1,
+        count,
+    )
 
 
 def _key(
@@ -129,8 +142,12 @@ def _count_and_place(
     places: NDArray[np.int64],
     order: NDArray[np.int64],
     packed: NDArray[np.uint64],
-) -> None:
-    """Count the points of each cell, then put each point behind those of its cell before it."""
+) -> int:
+    """Count the points of each cell, then put each point behind those of its cell before it.
+
+    Returns how many cells have points; a cell's place is then behind the last of its points.
+    """
+    filled = 0
     for i in range(status.size):
         if status[i] == 0:
             key, _, _, _ = _inlined_key(voxels, i, lower, edges, shifts, cells)
@@ -141,6 +158,7 @@ def _count_and_place(
         count = places[key]
         places[key] = before
         before += count
+        filled += count > 0
     for i in range(status.size):
         if status[i] == 0:
             _, x, y, z = _inlined_key(voxels, i, lower, edges, shifts, cells)
@@ -148,6 +166,28 @@ def _count_and_place(
             places[keys[i]] = target + 1
             order[target] = i
             packed[target] = np.uint64(x | y << bits[0] | z << (bits[0] + bits[1]))
+    return filled
+
+
+def _collect(
+    places: NDArray[np.int64],
+    first_cell: Triple,
+    spanned: Triple,
+    cells: NDArray[np.int64],
+    firsts: NDArray[np.int64],
+) -> None:
+    """List the cells that have points, and where the points of each begin."""
+    at = 0
+    before = np.int64(0)
+    for key in range(places.size):
+        if places[key] > before:
+            cells[at, 0] = first_cell[0] + key % spanned[0]
+            cells[at, 1] = first_cell[1] + key // spanned[0] % spanned[1]
+            cells[at, 2] = first_cell[2] + key // (spanned[0] * spanned[1])
+            firsts[at] = before
+            before = places[key]
+            at += 1
+    firsts[at] = before
 
 
 _integers = types.Array(types.int64, 1, "C")
@@ -164,13 +204,15 @@ _sort_once = compile_cached(
 )
 _extent_of = compile_cached(
     _extent,
-    types.UniTuple(types.int64, 7)(_points, _statuses),  # type: ignore[no-untyped-call]
+    types.UniTuple(types.int64, 7)(  # type: ignore[no-untyped-call]
+        _points, _statuses, _triple, _triple
+    ),
 )
 _find_keys = compile_cached(_keys_of_points, types.void(_points, _rows, *_place, _integers))
 _pack_points = compile_cached(_pack, types.void(_points, _rows, *_place, _pair, _packed))
 _count_sort = compile_cached(
     _count_and_place,
-    types.void(
+    types.int64(
         _points,
         _statuses,
         *_place,
@@ -180,6 +222,12 @@ _count_sort = compile_cached(
         _integers,
         _packed,
     ),
+)
+
+
+_list_cells = compile_cached(
+    _collect,
+    types.void(_rows, _triple, _triple, types.Array(types.int64, 2, "C"), _integers),
 )
 
 
@@ -228,35 +276,33 @@ def group_points(
     >>> found.packed.tolist(), found.bits
     ([81, 82], (4, 4))
     """
-    edges = grid.chunk_size
-    bits_x, bits_y, _ = ((edge - 1).bit_length() for edge in edges)
-    *reach, count = _extent_of(voxels, status)
+    edges, lower = grid.chunk_size, grid.voxel_offset
+    bits = ((edges[0] - 1).bit_length(), (edges[1] - 1).bit_length())
+    *reach, count = _extent_of(voxels, status, lower, edges)
     order: NDArray[np.int64] = np.empty(count, dtype=np.int64)
     packed: NDArray[np.uint64] = np.empty(count, dtype=np.uint64)
-    if count == 0:
-        none: NDArray[np.int64] = np.zeros((0, 3), dtype=np.int64)
-        return GroupedPoints(order, packed, (bits_x, bits_y), none, np.zeros(1, dtype=np.int64))
-    cells = grid.cells_touching(Box(tuple(reach[:3]), tuple(high + 1 for high in reach[3:])))
-    x, y, z = cells.shape
+    first, spanned = tuple(reach[:3]), tuple(reach[3:])
+    x, y, z = spanned if count else (0, 0, 0)
     shifts = tuple((e - 1).bit_length() if e & (e - 1) == 0 else -1 for e in edges)
-    place = (grid.cell_box(cells.lower).lower, edges, shifts, cells.shape)
+    corner = tuple(o + f * e for o, f, e in zip(lower, first, edges, strict=True))
+    place = (corner, edges, shifts, spanned)
     if x * y * z <= _MOST_COUNTS + count:
         places: NDArray[np.int64] = np.zeros(x * y * z, dtype=np.int64)
-        scratch: NDArray[np.int32] = np.empty(len(status), dtype=np.int32)
-        _count_sort(voxels, status, *place, (bits_x, bits_y), scratch, places, order, packed)
-        # A cell's place is now the one behind its last point.
-        keys = np.flatnonzero(np.diff(places, prepend=0))
-        firsts = np.concatenate(([0], places[keys]))
+        keys: NDArray[np.int32] = np.empty(len(status), dtype=np.int32)
+        filled = _count_sort(voxels, status, *place, bits, keys, places, order, packed)
+        cells: NDArray[np.int64] = np.empty((filled, 3), dtype=np.int64)
+        firsts: NDArray[np.int64] = np.empty(filled + 1, dtype=np.int64)
+        _list_cells(places, first, spanned, cells, firsts)
     else:
         valid = np.flatnonzero(status == 0)
         scattered: NDArray[np.int64] = np.empty(count, dtype=np.int64)
         _find_keys(voxels, valid, *place, scattered)
-        sequence, keys, firsts = sort_by_key(scattered)
+        sequence, distinct, firsts = sort_by_key(scattered)
         order = valid[sequence]
-        _pack_points(voxels, order, *place, (bits_x, bits_y), packed)
-    of_keys = np.stack([keys % x, keys // x % y, keys // (x * y)], axis=1)
-    of_keys += np.array(cells.lower, dtype=np.int64)
-    return GroupedPoints(order, packed, (bits_x, bits_y), of_keys, firsts)
+        _pack_points(voxels, order, *place, bits, packed)
+        of_each = (distinct % x, distinct // x % y, distinct // (x * y))
+        cells = np.stack([axis + start for axis, start in zip(of_each, first, strict=True)], axis=1)
+    return GroupedPoints(order, packed, bits, cells, firsts)
 
 
 def sort_by_key(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardreader.box_read import BoxRead, check_output, read_box
-from shardreader.chunk_labels import TranslatingDecoder
+from shardreader.chunk_labels import translating_decoder
 from shardreader.grid import Box
 from shardreader.label_counting import AnyBox, LabelCounting
 from shardreader.label_map import (
@@ -117,7 +117,7 @@ class LabelQueries(LabelCounting):
             return np.empty(shape, dtype, order="F") if out is None else out
         target = BoxRead(
             self._grid,
-            TranslatingDecoder(reader, channels, values_of),
+            translating_decoder(reader, channels, values_of),
             voxels,
             dtype,
             len(channels),

@@ -6,7 +6,8 @@ Memory follows the distinct labels and the tile, not the box.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardreader.box_read import cells_of
-from shardreader.chunk_labels import LabelReader
+from shardreader.chunk import ChunkParts, EncodedChunks
+from shardreader.chunk_labels import LabelReader, PackedLabels, chunk_boxes
 from shardreader.chunk_source import ChunkSource
 from shardreader.chunk_visit import not_downloaded, visit_chunks
 from shardreader.cseg.tally import LabelTally
@@ -126,8 +128,9 @@ class _Tile:
         # Each chunk's part of the box, in global voxels and in voxels from the chunk's first.
         self._from = np.maximum(corners, np.array(box.lower, np.int64))
         self._to = np.minimum(corners + shapes, np.array(box.upper, np.int64))
-        self._corners, self._cell_shapes = triples(corners), triples(shapes)
-        self._lower, self._upper = triples(self._from - corners), triples(self._to - corners)
+        self._origins = corners
+        tables = shapes, self._from - corners, self._to - corners, self._from
+        self._parts = ChunkParts(*(np.ascontiguousarray(table) for table in tables))
         self._damaged: deque[tuple[int, ChunkError]] = deque()
 
     def run(
@@ -143,18 +146,14 @@ class _Tile:
             self._settle(found, rows)
 
         def consume(row: int, encoded: bytes) -> None:
-            try:
-                pair = self._tallies.pop()
-            except IndexError:
-                pair = LabelTally(boxes=boxes), LabelTally(boxes=boxes, only=only)
-            # A chunk that turns out to be damaged leaves nothing in the sum.
-            chunk, total = pair
-            try:
-                chunk.clear()
-                self._tally(row, encoded, chunk)
-                total.add(chunk)
-            finally:
-                self._tallies.append(pair)
+            with self._tallied(boxes, only) as tally:
+                self._tally(row, encoded, tally)
+
+        def consume_many(*chunks: Any) -> NDArray[np.bool_]:
+            encoded = EncodedChunks(*chunks)
+            with self._tallied(boxes, only) as tally:
+                done = self._tally_many(encoded, tally)
+            return np.full(len(encoded.rows), done)
 
         def fail(row: int, error: ChunkError) -> None:
             if refuse is not None:
@@ -169,20 +168,39 @@ class _Tile:
             settle=settle,
             consume=consume,
             fail=fail,
+            consume_many=consume_many if isinstance(self._reader, PackedLabels) else None,
         )
         for row, error in sorted(self._damaged, key=lambda pair: pair[0]):
             self._not_seen(PointStatus.CORRUPT, np.array([row]), error)
 
+    @contextmanager
+    def _tallied(self, boxes: bool, only: NDArray[np.uint64] | None) -> Iterator[LabelTally]:
+        """An empty tally, of which all is added to the sum, but nothing after an exception."""
+        try:
+            pair = self._tallies.pop()
+        except IndexError:
+            pair = LabelTally(boxes=boxes), LabelTally(boxes=boxes, only=only)
+        try:
+            pair[0].clear()
+            yield pair[0]
+            pair[1].add(pair[0])
+        finally:
+            self._tallies.append(pair)
+
     def _tally(self, row: int, encoded: bytes, tally: LabelTally) -> None:
-        self._reader.tally(
-            encoded,
-            self._channel,
-            self._cell_shapes[row],
-            self._lower[row],
-            self._upper[row],
-            self._corners[row],
-            tally,
+        shape, lower, upper, origin = triples(
+            np.stack([table[row] for table in (*self._parts[:3], self._origins)])
         )
+        self._reader.tally(encoded, self._channel, shape, lower, upper, origin, tally)
+
+    def _tally_many(self, chunks: EncodedChunks, tally: LabelTally) -> bool:
+        if not isinstance(self._reader, PackedLabels):
+            raise TypeError("only packed labels are tallied many at once")
+        boxes = chunk_boxes(chunks, self._parts)
+        done = self._reader.tally_many(boxes, self._channel, self._origins, tally)
+        if not done:
+            tally.clear()  # they come again, one by one
+        return done
 
     def _settle(self, found: Found, rows: NDArray[np.intp]) -> None:
         empty = rows[found.rows(PointStatus.EMPTY)]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import gzip
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,7 +24,15 @@ from numpy.typing import NDArray
 
 from shardreader.compiling import compile_cached
 
-__all__ = ["ARENA_BYTES", "STORED_BYTES", "Workspace", "inflate_some", "usable", "workspace"]
+__all__ = [
+    "ARENA_BYTES",
+    "STORED_BYTES",
+    "Workspace",
+    "inflate_each",
+    "inflate_some",
+    "usable",
+    "workspace",
+]
 
 STORED_BYTES = 1 << 20
 """The most stored bytes that a `Workspace` takes at once."""
@@ -162,6 +170,7 @@ class Workspace:
 
 def inflate_some(
     space: Workspace,
+    stored: NDArray[np.uint8],
     starts: NDArray[np.int64],
     ends: NDArray[np.int64],
     first: int,
@@ -174,9 +183,10 @@ def inflate_some(
     Parameters
     ----------
     space : Workspace
-        With what was read in ``stored``.
+    stored : ndarray of uint8
+        What was read; may be the workspace's own.
     starts, ends : ndarray of int64, shape (n,)
-        Each chunk's part of ``stored``, half-open and inside it.
+        Each chunk's part of `stored`, half-open and inside it.
     first : int
         The chunk to begin with.
     most_bytes : int
@@ -194,7 +204,7 @@ def inflate_some(
     last: int = _kernel(
         _functions[1],
         space.decompressor,
-        space.stored,
+        stored,
         starts,
         ends,
         first,
@@ -205,6 +215,46 @@ def inflate_some(
         lengths,
     )
     return last
+
+
+def inflate_each(
+    space: Workspace,
+    stored: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    most_bytes: int,
+    take: Callable[
+        [NDArray[np.intp], NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64]],
+        NDArray[np.bool_],
+    ],
+) -> NDArray[np.bool_]:
+    """Hand over all chunks of what was read, an arena full at a time.
+
+    Parameters
+    ----------
+    space, stored, starts, ends, most_bytes
+        As for `inflate_some`.
+    take : callable
+        Gets some numbers of chunks, memory with their data as 32-bit words, and the first word
+        and the number of words of each; says which are done.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+        Which are done. What is not was not sound, no multiple of 4 bytes, or not to the liking of
+        `take`.
+    """
+    offsets, lengths = np.empty_like(starts), np.empty_like(starts)
+    done: NDArray[np.bool_] = np.zeros(len(starts), dtype=np.bool_)
+    words = space.arena.view(np.uint32)
+    first = 0
+    while first < len(starts):
+        last = inflate_some(space, stored, starts, ends, first, most_bytes, offsets, lengths)
+        found = lengths[first:last]
+        whole = np.flatnonzero((found > 0) & (found & 3 == 0)) + first
+        done[whole] = take(whole, words, offsets[whole] >> 2, lengths[whole] >> 2)
+        first = last
+    return done
 
 
 def usable() -> bool:
@@ -267,7 +317,7 @@ def _works() -> bool:
     offsets, lengths = np.zeros(2, np.int64), np.zeros(2, np.int64)
     with workspace() as space:
         space.stored[: len(stored)] = np.frombuffer(stored, np.uint8)
-        last = inflate_some(space, starts, ends, 0, len(text), offsets, lengths)
+        last = inflate_some(space, space.stored, starts, ends, 0, len(text), offsets, lengths)
         return (
             last == len(ends)
             and lengths.tolist() == [len(text), -1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Hashable, Sequence
 
 import numpy as np
@@ -13,6 +14,9 @@ _SLOTS = 1 << 16
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _SLOT_SHIFT = np.uint64(64 - 16)
 _WORD = (1 << 64) - 1
+_keys: NDArray[np.uint64] = np.zeros(_SLOTS, dtype=np.uint64)
+_when: NDArray[np.int64] = np.zeros(_SLOTS, dtype=np.int64)
+_names = itertools.count(1)
 
 
 class SeenLately:
@@ -42,8 +46,9 @@ class SeenLately:
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
         self._passed = 0
-        self._keys: NDArray[np.uint64] | None = None
-        self._when: NDArray[np.int64] | None = None
+        # All in the process share the tables, which saves memory and the time to get it; what
+        # one saw is no news to another, so each has its own name for a range.
+        self._name = next(_names)
 
     def again(
         self,
@@ -63,17 +68,14 @@ class SeenLately:
         starts, sizes : ndarray of int64, shape (n,)
             In bytes; sizes as they count in the cache.
         """
-        if self._keys is None or self._when is None:
-            self._keys = np.zeros(_SLOTS, dtype=np.uint64)
-            self._when = np.zeros(_SLOTS, dtype=np.int64)
-        tokens = np.array([hash(one) & _WORD for one in identities], dtype=np.uint64)
+        tokens = np.array([hash((self._name, one)) & _WORD for one in identities], np.uint64)
         keys = (tokens[file_numbers] + starts.astype(np.uint64)) * _MIX
         slots = (keys >> _SLOT_SHIFT).astype(np.intp)
         passed = self._passed + np.cumsum(sizes)
-        result: NDArray[np.bool_] = (self._keys[slots] == keys) & (
-            passed - self._when[slots] <= self._most_bytes
+        result: NDArray[np.bool_] = (_keys[slots] == keys) & (
+            passed - _when[slots] <= self._most_bytes
         )
-        self._keys[slots], self._when[slots] = keys, passed
+        _keys[slots], _when[slots] = keys, passed
         if len(passed):
             self._passed = int(passed[-1])
         return result

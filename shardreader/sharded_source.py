@@ -405,6 +405,7 @@ class ShardedSource(ChunkSource):
 
 def _runs(values: NDArray[Any], rows: NDArray[np.intp]) -> list[NDArray[np.intp]]:
     """Cut `rows` where the parallel `values` change."""
-    if len(rows) == 0:
-        return []
-    return np.split(rows, np.flatnonzero(values[1:] != values[:-1]) + 1)
+    if len(rows) < 2:
+        return [rows] if len(rows) else []
+    cuts = (np.flatnonzero(values[1:] != values[:-1]) + 1).tolist()
+    return [rows[a:b] for a, b in zip([0, *cuts], [*cuts, len(rows)], strict=True)]

@@ -79,6 +79,8 @@ class LocalStore:
 
     def path(self, name: str) -> str:
         """The whole path of a file, for messages and calls of the operating system."""
+        if os.sep == "/" and ".." not in name and "./" not in name:
+            return os.path.join(self.root, name)
         return os.path.normpath(os.path.join(self.root, *name.split("/")))
 
     def identity(self, name: str) -> FileIdentity | None:

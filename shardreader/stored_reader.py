@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from types import ModuleType
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shardreader.cache import ByteCache
-from shardreader.compile_lock import compiling
 from shardreader.errors import FormatFault, PointStatus
 from shardreader.found import Found, ReadJob, plan_reads
-from shardreader.inflate import inflate, most_stored_bytes
+from shardreader.inflate import inflate, loaded_libdeflate, most_stored_bytes
 from shardreader.seen_lately import SeenLately
 from shardreader.store import StaleFileError
 from shardreader.workers import Workers
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 __all__ = ["ConsumeMany", "RangeFiles", "StoredReader"]
 
 # Enough for each worker to take a new one several times, so that all end together.
 _JOBS_PER_WORKER = 4
+# To hand fewer to another thread takes longer than to do them.
+_FEW_CHUNKS = 2
 # Labels shrink to about a fifth: what a chunk will cost the cache, before it is known.
 _TYPICAL_RATIO = 5
 
@@ -35,6 +34,14 @@ ConsumeMany = Callable[
 ]
 """Gets rows, memory with their encodings in 32-bit words, and the first word and the number of
 words of each; says of each whether it is done. What is not is handed over again, one by one."""
+
+
+class _Task(NamedTuple):
+    """What one thread does in one go; `at_once` is libdeflate, where it can take the jobs."""
+
+    jobs: list[ReadJob]
+    at_once: ModuleType | None
+    keep: bool
 
 
 class RangeFiles(Protocol):
@@ -93,25 +100,30 @@ class StoredReader:
             The operating system refuses.
         """
         stale: list[int] = []
-        at_once = None if consume_many is None else _libdeflate()
+        at_once = None if consume_many is None else loaded_libdeflate()
 
-        def run(job_of: tuple[ReadJob, bool]) -> None:
-            job, again = job_of
+        def run(task: _Task) -> None:
             try:
-                if consume_many and at_once and not again and _fits(job, at_once):
-                    self._run_many(job, at_once, consume_many, consume, fail)
+                if consume_many and task.at_once:
+                    self._run_many(task.jobs, task.at_once, consume_many, consume, fail)
                 else:
-                    self._run(job, consume, fail, keep=again)
+                    for job in task.jobs:
+                        self._run(job, consume, fail, keep=task.keep)
             except StaleFileError:
-                stale.extend(job.rows.tolist())
+                for job in task.jobs:
+                    stale.extend(job.rows.tolist())
 
         rows = found.rows(PointStatus.OK)
         again = self._again(found, rows)
         missed = self._serve_cached(found, rows[again], consume, fail, workers)
         jobs = _JOBS_PER_WORKER * workers.threads
-        plan = [(job, False) for job in plan_reads(found, rows[~again], jobs=jobs)]
-        plan += [(job, True) for job in plan_reads(found, missed, jobs=jobs)]
-        workers.run(run, plan)
+        tasks = _tasks(plan_reads(found, rows[~again], jobs=jobs), at_once, jobs_wanted=jobs)
+        tasks += [_Task([job], None, keep=True) for job in plan_reads(found, missed, jobs=jobs)]
+        if len(rows) <= _FEW_CHUNKS:
+            for task in tasks:
+                run(task)
+        else:
+            workers.run(run, tasks)
         return np.array(sorted(stale), dtype=np.intp)
 
     def _again(self, found: Found, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
@@ -150,41 +162,46 @@ class StoredReader:
 
     def _run_many(
         self,
-        job: ReadJob,
+        jobs: list[ReadJob],
         libdeflate: ModuleType,
         consume_many: ConsumeMany,
         consume: Consume,
         fail: Fail,
     ) -> None:
         """Read, inflate and hand over without memory of its own for each chunk."""
-        starts, ends = job.starts - job.start, job.ends - job.start
-        offsets, lengths = np.empty_like(starts), np.empty_like(starts)
         with libdeflate.workspace() as space:
-            self.files.read_into(
-                job.file.name,
-                start=job.start,
-                end=job.end,
-                identity=job.file.identity,
-                into=space.stored.data,
+            filled = 0
+            shifts = []
+            for job in jobs:
+                self.files.read_into(
+                    job.file.name,
+                    start=job.start,
+                    end=job.end,
+                    identity=job.file.identity,
+                    into=space.stored.data[filled:],
+                )
+                shifts.append(filled - job.start)
+                filled += job.end - job.start
+            rows = np.concatenate([job.rows for job in jobs])
+            starts, ends = (
+                np.concatenate([places + by for places, by in zip(lists, shifts, strict=True)])
+                for lists in ([job.starts for job in jobs], [job.ends for job in jobs])
             )
-            words = space.arena.view(np.uint32)
-            first, judged = 0, []
-            while first < len(starts):
-                last = libdeflate.inflate_some(
-                    space, starts, ends, first, self.most_encoded_bytes, offsets, lengths
-                )
-                found = lengths[first:last]
-                whole = np.flatnonzero((found > 0) & (found & 3 == 0)) + first
-                done = consume_many(
-                    job.rows[whole], words, offsets[whole] >> 2, lengths[whole] >> 2
-                )
-                left = np.ones(last - first, dtype=np.bool_)
-                left[whole[done] - first] = False
-                judged += (np.flatnonzero(left) + first).tolist()
-                first = last
-            for at in judged:
-                stored = space.stored[starts[at] : ends[at]].tobytes()
-                self._inflate(job, at, stored, 0, len(stored), consume, fail, keep=False)
+            done = libdeflate.inflate_each(
+                space,
+                space.stored,
+                starts,
+                ends,
+                self.most_encoded_bytes,
+                lambda some, *words: consume_many(rows[some], *words),
+            )
+        if not done.all():
+            # Damaged, or unusual: read once more, by what can tell.
+            for job in jobs:
+                left = job.only(~done[: len(job.rows)])
+                done = done[len(job.rows) :]
+                if left is not None:
+                    self._run(left, consume, fail, keep=False)
 
     def _run(self, job: ReadJob, consume: Consume, fail: Fail, *, keep: bool) -> None:
         name, identity, encoding = job.file
@@ -230,17 +247,29 @@ class StoredReader:
         _hand_over(row, encoded, consume, fail)
 
 
-def _fits(job: ReadJob, libdeflate: ModuleType) -> bool:
-    few: bool = job.end - job.start <= libdeflate.STORED_BYTES
-    return few and job.file.encoding == "gzip" and job.file.identity is not None
-
-
-def _libdeflate() -> ModuleType | None:
-    """What inflates many chunks at once, where that is to be had."""
-    with compiling:
-        # numba, which what takes many chunks at once needs too
-        from shardreader import libdeflate
-    return libdeflate if libdeflate.usable() else None
+def _tasks(jobs: list[ReadJob], at_once: ModuleType | None, *, jobs_wanted: int) -> list[_Task]:
+    """Gather reads that fit into one workspace, into at least `jobs_wanted` tasks if possible."""
+    most_chunks = max(_FEW_CHUNKS, sum(len(job.rows) for job in jobs) // jobs_wanted)
+    tasks: list[_Task] = []
+    chunks, stored = most_chunks, 0  # no task yet that a job could join
+    for job in jobs:
+        length = job.end - job.start
+        if (
+            at_once is None
+            or length > at_once.STORED_BYTES
+            or job.file.encoding != "gzip"
+            or job.file.identity is None
+        ):
+            tasks.append(_Task([job], None, keep=False))
+            chunks = most_chunks
+            continue
+        if chunks + len(job.rows) > most_chunks or stored + length > at_once.STORED_BYTES:
+            tasks.append(_Task([], at_once, keep=False))
+            chunks = stored = 0
+        tasks[-1].jobs.append(job)
+        chunks += len(job.rows)
+        stored += length
+    return tasks
 
 
 def _hand_over(row: int, encoded: bytes, consume: Any, fail: Fail) -> None:

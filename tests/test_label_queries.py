@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 import shardreader
 from shardreader import Box, LabelMap, OutOfBoundsError, Volume, open_volume
 
-LABELLED = [name for name in small_volume_names() if read_info(FIXTURES / name)["data_type"] != "float32"]
+LABELLED = [
+    name for name in small_volume_names() if read_info(FIXTURES / name)["data_type"] != "float32"
+]
 
 
 @functools.cache
@@ -72,7 +74,9 @@ def check_counts(volume: Volume, box: Box, voxels: Any, channel: int | None) -> 
     np.testing.assert_array_equal(corners, boxes)
     wanted = [int(label) for label in labels[::2] if label >= 0]
     found, corners = volume.bounding_boxes(box, [*wanted, 12345], channel=channel)
-    keep = np.isin(labels, np.array([*wanted, 12345], np.uint64).astype(labels.dtype)) & (labels >= 0)
+    keep = np.isin(labels, np.array([*wanted, 12345], np.uint64).astype(labels.dtype)) & (
+        labels >= 0
+    )
     np.testing.assert_array_equal(found, labels[keep])
     np.testing.assert_array_equal(corners, boxes[keep])
     mask = volume.mask(box, wanted, channel=channel)

@@ -29,11 +29,12 @@ def inflate_all(members: list[bytes], most_bytes: int = MOST) -> list[bytes | No
     offsets, lengths = np.empty_like(starts), np.empty_like(starts)
     results: list[bytes | None] = []
     with libdeflate.workspace() as space:
-        data = b"".join(members)
-        space.stored[: len(data)] = np.frombuffer(data, np.uint8)
+        stored = np.frombuffer(b"".join(members), np.uint8)
         first = 0
         while first < len(members):
-            last = libdeflate.inflate_some(space, starts, ends, first, most_bytes, offsets, lengths)
+            last = libdeflate.inflate_some(
+                space, stored, starts, ends, first, most_bytes, offsets, lengths
+            )
             assert last > first
             for row in range(first, last):
                 at, length = int(offsets[row]), int(lengths[row])

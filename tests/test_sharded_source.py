@@ -46,8 +46,10 @@ class Recorder:
         assert libdeflate.usable()  # which finds out by inflating something
         true_inflate_some = libdeflate.inflate_some
 
-        def inflate_some(space: Any, starts: Any, ends: Any, first: int, *rest: Any) -> int:
-            last = true_inflate_some(space, starts, ends, first, *rest)
+        def inflate_some(
+            space: Any, stored: Any, starts: Any, ends: Any, first: int, *rest: Any
+        ) -> int:
+            last = true_inflate_some(space, stored, starts, ends, first, *rest)
             self.inflated += (ends - starts)[first:last].tolist()
             return last
 

@@ -25,6 +25,7 @@ __all__ = [
     "Words",
     "block_grid",
     "check_blocks",
+    "check_chunks",
     "decode_box",
     "decode_boxes",
     "explain",
@@ -37,6 +38,7 @@ Labels = npt.NDArray[np.uint32] | npt.NDArray[np.uint64]
 _compiled: dict[int, "Kernels"] = {}
 _many: dict[int, "ManyKernels"] = {}
 _check: list["Callable[..., int]"] = []
+_check_many: list["Callable[..., None]"] = []
 
 
 def decode_box(
@@ -329,6 +331,56 @@ def check_blocks(
     return kernel(
         words, num_channels, channel, cell_shape, block_size, label_words, int(follow_codes)
     )
+
+
+def check_chunks(
+    words: Words,
+    first_words: npt.NDArray[np.int64],
+    lengths: npt.NDArray[np.int64],
+    rows: npt.NDArray[np.int64],
+    cell_shapes: npt.NDArray[np.int64],
+    block_size: Triple,
+    label_words: int,
+    *,
+    follow_codes: bool,
+) -> npt.NDArray[np.bool_]:
+    """Check several chunks of one channel, as :func:`check_blocks` does one.
+
+    Parameters
+    ----------
+    words, first_words, lengths, rows, cell_shapes, block_size
+        As in :func:`decode_boxes`.
+    label_words, follow_codes
+        As in :func:`check_blocks`.
+
+    Returns
+    -------
+    (k,) array of bool
+        False where something is wrong, which :func:`check_blocks` tells.
+    """
+    done = np.zeros(len(rows), dtype=np.bool_)
+    kernel = _check_many[0] if _check_many else _load_check_many()
+    kernel(
+        words,
+        first_words,
+        lengths,
+        rows,
+        cell_shapes,
+        block_size,
+        label_words,
+        int(follow_codes),
+        done,
+    )
+    return done
+
+
+def _load_check_many() -> "Callable[..., None]":
+    with compiling:
+        if not _check_many:
+            from shardreader.cseg.many import compile_check_chunks
+
+            _check_many.append(compile_check_chunks())
+        return _check_many[0]
 
 
 def _load_check() -> "Callable[..., int]":

@@ -15,8 +15,10 @@ from numba import types
 from shardreader.compiling import compile_cached, inlined
 from shardreader.cseg import faults, kernels
 
+_PARTS = (kernels, faults)
 _decode_box = inlined(kernels.decode_box)
 _read_voxels = inlined(kernels.read_voxels)
+_check_blocks = inlined(kernels.check_blocks)
 
 
 @inlined
@@ -95,6 +97,23 @@ def read_voxels_of_chunks(
         done[i] = fault == 0
 
 
+def check_chunks(
+    words, first_words, lengths, rows, cell_shapes, block_size, label_words, follow_codes, done
+):
+    """See :func:`shardreader.cseg.check_chunks`."""
+    for i in range(rows.size):
+        fault = _check_blocks(
+            words[first_words[i] : first_words[i] + lengths[i]],
+            1,
+            0,
+            _triple(cell_shapes, np.uint64(rows[i])),
+            block_size,
+            label_words,
+            follow_codes,
+        )
+        done[i] = fault == 0
+
+
 class ManyKernels(NamedTuple):
     """The two kernels, compiled for labels of one size."""
 
@@ -105,17 +124,34 @@ class ManyKernels(NamedTuple):
 def compile_many(label_bytes: int) -> ManyKernels:
     """Compile the kernels, or take them from numba's cache."""
     integer, triple = types.int64, types.UniTuple(types.int64, 3)
-    words = types.Array(types.uint32, 1, "C", readonly=True)
     integers = types.Array(integer, 1, "C", readonly=True)
     triples = types.Array(integer, 2, "C", readonly=True)
     labels = types.Array(types.uint64 if label_bytes == 8 else types.uint32, 1, "C")
     packed = types.Array(types.uint64, 1, "C", readonly=True)
     status, done = types.Array(types.uint8, 1, "C"), types.Array(types.boolean, 1, "C")
-    chunks = (words, integers, integers, integers, triples, triple)
+    chunks = _chunk_types()
     boxes = (triples, triples, labels, integers, triple)
     points = (packed, integers, integer, integer, integers, labels, status, types.uint8)
-    parts = (kernels, faults)
     return ManyKernels(
-        compile_cached(decode_boxes, types.void(*chunks, *boxes, done), parts=parts),
-        compile_cached(read_voxels_of_chunks, types.void(*chunks, *points, done), parts=parts),
+        compile_cached(decode_boxes, types.void(*chunks, *boxes, done), parts=_PARTS),
+        compile_cached(read_voxels_of_chunks, types.void(*chunks, *points, done), parts=_PARTS),
+    )
+
+
+def compile_check_chunks() -> Callable[..., None]:
+    """Compile `check_chunks`, which knows the size of labels from an argument."""
+    done = types.Array(types.boolean, 1, "C")
+    signature = types.void(*_chunk_types(), types.int64, types.int64, done)
+    return compile_cached(check_chunks, signature, parts=_PARTS)
+
+
+def _chunk_types():
+    integers = types.Array(types.int64, 1, "C", readonly=True)
+    return (
+        types.Array(types.uint32, 1, "C", readonly=True),
+        integers,
+        integers,
+        integers,
+        types.Array(types.int64, 2, "C", readonly=True),
+        types.UniTuple(types.int64, 3),
     )

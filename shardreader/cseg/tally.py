@@ -6,7 +6,7 @@ from numba's cache.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +19,45 @@ if TYPE_CHECKING:
 
     from shardreader.cseg.tally_kernels import TallyKernels
 
-__all__ = ["LabelTally"]
+__all__ = ["ChunkBoxes", "LabelTally", "one_chunk"]
 
 _FEWEST = 64
 _NOWHERE = np.repeat(np.array([np.iinfo(np.int64).max, np.iinfo(np.int64).min]), 3)
 _compiled: list[TallyKernels] = []
 _translate: dict[int, Callable[..., int]] = {}
+
+
+class ChunkBoxes(NamedTuple):
+    """Encodings in one array, and the part of each that is meant.
+
+    Attributes
+    ----------
+    words : ndarray of '<u4', contiguous
+    first_words, lengths : ndarray of int64, shape (k,)
+        Where each encoding begins, and its length, in words.
+    rows : ndarray of int64, shape (k,)
+        Its row in the tables that follow.
+    cell_shapes, lowers, uppers : ndarray of int64, shape (m, 3)
+        Voxels of the chunk, and the half-open box in voxels from its corner.
+    """
+
+    words: Words
+    first_words: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
+    cell_shapes: npt.NDArray[np.int64]
+    lowers: npt.NDArray[np.int64]
+    uppers: npt.NDArray[np.int64]
+
+
+def one_chunk(words: Words, cell_shape: Triple, lower: Triple, upper: Triple) -> ChunkBoxes:
+    """The part of a single chunk."""
+    zero, length = np.zeros(1, np.int64), np.array([len(words)], np.int64)
+    return ChunkBoxes(words, zero, length, zero, _row(cell_shape), _row(lower), _row(upper))
+
+
+def _row(triple: Triple) -> npt.NDArray[np.int64]:
+    return np.array([triple], np.int64)
 
 
 class LabelTally:
@@ -54,8 +87,8 @@ class LabelTally:
         self._kernels = _compiled[0] if _compiled else _load()
         self._boxes = boxes
         self._only = None if only is None else np.unique(only.astype(np.uint64, casting="safe"))
-        # Labels so far; blocks or rows that are done (while the arrays grow); only known labels.
-        self._state = np.zeros(3, np.int64)
+        # Labels so far; blocks or rows done; whether only known labels; chunk to go on with.
+        self._state = np.zeros(4, np.int64)
         self._scratch: npt.NDArray[np.int64] = np.empty(16 * 7, np.int64)
         self._labels = np.empty(0, np.uint64)
         self._counts = np.empty(0, np.int64)
@@ -76,7 +109,7 @@ class LabelTally:
         self._state[:] = 0
         if self._only is not None:
             self._labels[: len(self._only)] = self._only
-            self._state[:] = len(self._only), 0, 1
+            self._state[:] = len(self._only), 0, 1, 0
             self._kernels.fill_slots(len(self._only), self._labels, self._slots)
 
     def add_chunk(
@@ -113,19 +146,50 @@ class LabelTally:
             ``OK``, or a status for :func:`shardreader.cseg.explain`: it is ``OK`` exactly where
             ``decode_box`` decodes that part. On a fault the tally is undefined.
         """
-        kernel = self._kernels.tally_box
-        self._state[1] = 0
+        one = one_chunk(words, cell_shape, lower, upper)
+        channels = num_channels, channel
+        return self.add_chunks(one, *channels, block_size, label_words, _row(origin))
+
+    def add_chunks(
+        self,
+        chunks: ChunkBoxes,
+        num_channels: int,
+        channel: int,
+        block_size: Triple,
+        label_words: int,
+        origins: npt.NDArray[np.int64],
+    ) -> int:
+        """As `add_chunk`, for many chunks in one call without the interpreter lock.
+
+        Parameters
+        ----------
+        chunks : ChunkBoxes
+        num_channels, channel, block_size, label_words
+            As in `add_chunk`.
+        origins : ndarray of int64, shape (m, 3)
+            The first voxel of each row's chunk.
+
+        Returns
+        -------
+        int
+            ``OK``, or the status of the first chunk that has a fault.
+        """
+        kernel = self._kernels.tally_boxes
+        self._state[1], self._state[3] = 0, 0
         while True:
             status = kernel(
-                words,
+                chunks.words,
+                chunks.first_words,
+                chunks.lengths,
+                chunks.rows,
                 num_channels,
                 channel,
-                cell_shape,
+                chunks.cell_shapes,
                 block_size,
                 label_words,
-                lower,
-                upper,
-                origin,
+                chunks.lowers,
+                chunks.uppers,
+                origins,
                 self._state,
                 self._slots,
                 self._labels,
@@ -194,50 +258,52 @@ class LabelTally:
     def decode_as(
         self,
         values: npt.NDArray[Any],
-        words: Words,
+        chunks: ChunkBoxes,
         num_channels: int,
         channel: int,
-        cell_shape: Triple,
         block_size: Triple,
         label_words: int,
-        lower: Triple,
-        upper: Triple,
         out: npt.NDArray[Any],
-        out_start: int,
+        out_firsts: npt.NDArray[np.int64],
         out_strides: Triple,
     ) -> int:
-        """Decode a part of a chunk that this tally has counted, to other values than its labels.
+        """Decode parts of chunks that this tally has counted, to other values than their labels.
 
         Parameters
         ----------
         values : ndarray of uint8, uint32 or uint64, contiguous
             What each of the labels of `seen` becomes.
-        words, num_channels, channel, cell_shape, block_size, label_words, lower, upper
-            As in the call of `add_chunk` that counted this part.
+        chunks, num_channels, channel, block_size, label_words
+            As in the call of `add_chunks` that counted them.
         out : ndarray, 1-D, of the type of `values`
-        out_start, out_strides
+        out_firsts : ndarray of int64, shape (m,)
+            Item of `out` for the first voxel of each row's part.
+        out_strides : three ints
             As in :func:`shardreader.cseg.decode_box`.
 
         Returns
         -------
         int
-            As `add_chunk`.
+            As `add_chunks`.
         """
         kernel = _translate.get(out.itemsize) or _load_translate(out.itemsize)
         return kernel(
-            words,
+            chunks.words,
+            chunks.first_words,
+            chunks.lengths,
+            chunks.rows,
             num_channels,
             channel,
-            cell_shape,
+            chunks.cell_shapes,
             block_size,
             label_words,
-            lower,
-            upper,
+            chunks.lowers,
+            chunks.uppers,
             self._slots,
             self._labels,
             values,
             out,
-            out_start,
+            out_firsts,
             out_strides,
             np.empty(16, out.dtype),
         )

@@ -17,7 +17,7 @@ from shardreader.compiling import compile_cached, inlined
 from shardreader.cseg import faults, kernels, tally_kernels
 from shardreader.cseg.faults import CODE, OK
 from shardreader.cseg.kernels import _open_channel, _read_header, _word
-from shardreader.cseg.tally_kernels import codes_in_window, label_at, place_of
+from shardreader.cseg.tally_kernels import codes_in_window, label_at, place_of, triple_of
 
 _1, _2, _4, _8 = (np.int64(number) for number in (1, 2, 4, 8))
 
@@ -123,33 +123,20 @@ def _translate_block(
     return OK
 
 
-def translate_box(
-    words,
-    num_channels,
-    channel,
-    cell_shape,
-    block_size,
-    label_words,
-    lower,
-    upper,
-    slots,
-    labels,
-    values,
-    out,
-    out_start,
-    out_strides,
-    scratch,
+@inlined
+def _translate_box(
+    words, channels, cell_shape, block_size, label_words, box, known, values, target, scratch
 ):
-    """See :meth:`shardreader.cseg.tally.LabelTally.decode_as`."""
+    lower, upper = box
+    out, out_start, out_strides = target
     bx, by, bz = block_size
     gx = (cell_shape[0] + bx - 1) // bx
     gy = (cell_shape[1] + by - 1) // by
     gz = (cell_shape[2] + bz - 1) // bz
     header_words = 2 * gx * gy * gz
-    fault, start, length = _open_channel(words, num_channels, channel, header_words)
+    fault, start, length = _open_channel(words, channels[0], channels[1], header_words)
     if fault != OK:
         return fault
-    known = (slots, labels)
     for block_z in range(lower[2] // bz, (upper[2] + bz - 1) // bz):
         z0 = max(lower[2], block_z * bz)
         z1 = min(upper[2], (block_z + 1) * bz)
@@ -183,6 +170,46 @@ def translate_box(
     return OK
 
 
+def translate_boxes(
+    words,
+    first_words,
+    lengths,
+    rows,
+    num_channels,
+    channel,
+    cell_shapes,
+    block_size,
+    label_words,
+    lowers,
+    uppers,
+    slots,
+    labels,
+    values,
+    out,
+    out_firsts,
+    out_strides,
+    scratch,
+):
+    """See :meth:`shardreader.cseg.tally.LabelTally.decode_as`."""
+    for i in range(len(rows)):
+        row = np.uint64(rows[i])
+        status = _translate_box(
+            words[first_words[i] : first_words[i] + lengths[i]],
+            (num_channels, channel),
+            triple_of(cell_shapes, row),
+            block_size,
+            label_words,
+            (triple_of(lowers, row), triple_of(uppers, row)),
+            (slots, labels),
+            values,
+            (out, out_firsts[row], out_strides),
+            scratch,
+        )
+        if status != OK:
+            return status
+    return OK
+
+
 def compile_translate(value_bytes: int) -> Callable[..., int]:
     """Compile the kernel for values of 1, 4 or 8 bytes, or take it from numba's cache."""
     integer, triple = types.int64, types.UniTuple(types.int64, 3)
@@ -190,7 +217,10 @@ def compile_translate(value_bytes: int) -> Callable[..., int]:
     words = types.Array(types.uint32, 1, "C", readonly=True)
     known = (types.Array(types.int32, 1, "C"), types.Array(types.uint64, 1, "C"))
     values, out = types.Array(value, 1, "C", readonly=True), types.Array(value, 1, "C")
-    chunk = (words, integer, integer, triple, triple, integer, triple, triple)
-    signature = integer(*chunk, *known, values, out, integer, triple, out)
+    integers = types.Array(integer, 1, "C", readonly=True)
+    triples = types.Array(integer, 2, "C", readonly=True)
+    chunks = (words, integers, integers, integers, integer, integer, triples, triple, integer)
+    box = (triples, triples)
+    signature = integer(*chunks, *box, *known, values, out, integers, triple, out)
     parts = (faults, kernels, tally_kernels)
-    return compile_cached(translate_box, signature, parts=parts)
+    return compile_cached(translate_boxes, signature, parts=parts)
