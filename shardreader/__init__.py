@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from shardreader.grid import Box
     from shardreader.label_map import LabelMap
     from shardreader.shards import Shards, open_shards
+    from shardreader.snapping import SnapStatus
     from shardreader.verification import Report, verify
     from shardreader.volume import Volume, open_volume
 
@@ -48,6 +49,7 @@ __all__ = [
     "ShardError",
     "ShardReaderError",
     "Shards",
+    "SnapStatus",
     "Volume",
     "adopt",
     "fetch",
@@ -66,6 +68,7 @@ _HOMES = {
     "adopt": "adoption",
     "fetch": "fetching",
     "Shards": "shards",
+    "SnapStatus": "snapping",
     "open_shards": "shards",
     "open_volume": "volume",
     "verify": "verification",

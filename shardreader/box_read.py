@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardreader.chunk import BoxDecoder, ChunkParts, EncodedChunks, ManyChunksDecoder
-from shardreader.chunk_labels import ManyTranslatingDecoder
 from shardreader.chunk_source import ChunkSource
 from shardreader.chunk_visit import refuse_chunks, visit_chunks
 from shardreader.errors import ChunkError, PointStatus
@@ -17,6 +16,7 @@ from shardreader.flat_output import FlatOutput
 from shardreader.found import Found
 from shardreader.grid import Box, ChunkGrid, Triple, triples
 from shardreader.stored_reader import ConsumeMany
+from shardreader.translating_decoder import ManyTranslatingDecoder
 from shardreader.workers import Workers
 
 __all__ = ["BoxRead", "cells_of", "check_output", "no_overlap", "read_box"]
