@@ -237,7 +237,14 @@ class PackedLabels:
         status = tally.add_chunks(chunks, *form, np.zeros_like(chunks.lowers))
         if status == cseg.OK:
             values = values_of(tally.seen())
-            status = tally.decode_as(values, chunks, *form, output.flat, starts, output.strides)
+            status = tally.decode_as(
+                values,
+                chunks,
+                *form,
+                output.flat,
+                starts,
+                output.strides,
+            )
         self._tallies.append(tally)
         return status
 

@@ -16,7 +16,7 @@ from numba import types
 from shardreader.compiling import compile_cached, inlined
 from shardreader.cseg import faults, kernels, tally_kernels
 from shardreader.cseg.faults import CODE, OK
-from shardreader.cseg.kernels import _open_channel, _read_header, _word
+from shardreader.cseg.kernels import open_channel, read_header, word_at
 from shardreader.cseg.tally_kernels import label_at
 
 
@@ -62,7 +62,7 @@ def _offer_voxels(words, header, block_size, corner, shape, label_words, query, 
             row = block_size[0] * (y + block_size[1] * z)
             for x in range(shape[0]):
                 bit = bits * (row + x)
-                code = (_word(words, values + (bit >> 5)) >> (bit & 31)) & mask
+                code = (word_at(words, values + (bit >> 5)) >> (bit & 31)) & mask
                 if code != last:
                     if code >= entries:
                         return CODE
@@ -112,7 +112,7 @@ def _search_block(words, channel_words, chunk, block, query, found):
     gy = (cell_shape[1] + by - 1) // by
     gz = (cell_shape[2] + bz - 1) // bz
     number = block[0] + gx * (block[1] + gy * block[2])
-    fault, bits, table, entries, values = _read_header(
+    fault, bits, table, entries, values = read_header(
         words, start, length, 2 * gx * gy * gz, number, bx * by * bz, label_words
     )
     if fault != OK:
@@ -173,7 +173,7 @@ def nearest_voxels(
         (cell_shape[2] + bz - 1) // bz,
     )
     header_words = 2 * grid[0] * grid[1] * grid[2]
-    fault, start, length = _open_channel(words, num_channels, channel, header_words)
+    fault, start, length = open_channel(words, num_channels, channel, header_words)
     chunk = (cell_shape, block_size, label_words)
     for at in range(len(points)):
         status[at] = fault
