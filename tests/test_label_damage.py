@@ -141,9 +141,6 @@ def test_damage_is_never_forgiven(written: Written, threads: int, missing: str) 
 
 def test_a_chunk_damaged_in_one_block_leaves_nothing_in_the_counts(written: Written) -> None:
     """The gzip layer is sound, the encoding is not: seen only by who follows the block."""
-    from shard_builder import TinyVolume
-
-    del TinyVolume  # the kernels are tested on such words; here the whole way is
     with open_volume(written.path, threads=1) as volume:
         before = volume.scan(WHOLE).tally.result()
     original = LabelTally.add_chunks
@@ -181,8 +178,6 @@ def test_the_packed_form_is_asked_where_there_is_one(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No voxel of compressed_segmentation is decoded to count or to find labels."""
-    from shardreader import codecs
-
     calls: list[str] = []
     original = LabelTally.add_chunks
 
@@ -198,7 +193,6 @@ def test_the_packed_form_is_asked_where_there_is_one(
     for function in ("decode_box", "decode_boxes"):
         monkeypatch.setattr(cseg, function, refused)
     monkeypatch.setattr(LabelTally, "add_voxels", refused)
-    del codecs
     with open_volume(FIXTURES / name, missing="zero") as volume:
         box = volume.bounds
         if name == "one-shard":
