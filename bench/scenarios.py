@@ -23,8 +23,8 @@ class Scenario:
 
     `kind` says how it is asked: cutout, out (a cutout into ``out=``), labels, counts, mask,
     mapping (a cutout with one), points, open (open the volume and look up one point) or verify.
-    `warm` keeps the volume open, caches filled, over all
-    runs; else each run has a volume that was just opened, outside of its time.
+    `warm` keeps the volume open, caches filled, over all runs; else each run has a volume that was
+    just opened, outside of its time.
     """
 
     name: str
