@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -381,7 +380,7 @@ class Volume(VolumeGeometry):
             "manifest": self._files.manifest_path,
             "cache_dir": None if self._kept is None else self._kept.files.directory,
         }
-        return partial(open_volume, **options), (self.path, self.scale.index)
+        return _reopen, (self.path, self.scale.index, options)
 
     def _inside(self, box: AnyBox, units: str | None, resolution: Sequence[float] | None) -> Box:
         self._check_open()
@@ -401,3 +400,7 @@ class Volume(VolumeGeometry):
 def raise_error(_row: int, error: ChunkError) -> NoReturn:
     """A box is read whole or not at all."""
     raise error
+
+
+def _reopen(path: str, scale: int, options: dict[str, Any]) -> Volume:
+    return open_volume(path, scale, **options)
