@@ -6,8 +6,10 @@ Importing this imports numba.
 from __future__ import annotations
 
 import functools
+import hashlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
@@ -38,22 +40,37 @@ def inlined(function: _Function) -> _Function:
 
 
 def compile_cached(
-    function: Callable[..., Any], signature: Any, *, nogil: bool = True
+    function: Callable[..., Any],
+    signature: Any,
+    *,
+    nogil: bool = True,
+    sources: Sequence[Path] = (),
 ) -> Callable[..., Any]:
     """Compile for one signature; without numba's cache where that cannot be written.
 
     A kernel of a microsecond had better hold the interpreter lock: to get it back from another
     thread takes longer.
 
-    numba's cache looks at the date of the file of `function`: kernels that it calls belong in the
-    same file.
+    numba's cache looks at the date of the file of `function` alone. Where that calls functions of
+    other files, `sources` names them: a digest of them becomes part of the name that numba keeps
+    the kernel under.
     """
+    if sources:
+        function.__qualname__ = f"{function.__name__}_{_digest(tuple(sources))}"
     try:
         compiled = _njit(signature, nogil=nogil, cache=True, **KERNEL_OPTIONS)(function)
     except (RuntimeError, OSError):
         _warn_of_no_cache()
         compiled = _njit(signature, nogil=nogil, **KERNEL_OPTIONS)(function)
     return cast("Callable[..., Any]", compiled)
+
+
+@functools.cache
+def _digest(sources: tuple[Path, ...]) -> str:
+    digest = hashlib.sha256()
+    for path in sources:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 @functools.cache
