@@ -24,11 +24,15 @@ if TYPE_CHECKING:
         OutOfBoundsError,
         PointStatus,
         ReadError,
+        SegmentIndexError,
         ShardError,
         ShardReaderError,
+        UnknownSegmentError,
     )
     from shardreader.fetching import FetchReport, fetch
     from shardreader.grid import Box
+    from shardreader.segment_index import IndexReport, build_index
+    from shardreader.segments import IndexCoverage, Segment, SegmentTable
     from shardreader.shards import Shards, open_shards
     from shardreader.verification import Report, verify
     from shardreader.volume import Volume, open_volume
@@ -38,6 +42,8 @@ __all__ = [
     "ChunkError",
     "ClusterError",
     "FetchReport",
+    "IndexCoverage",
+    "IndexReport",
     "InfoError",
     "InvalidPointError",
     "NotDownloadedError",
@@ -45,11 +51,16 @@ __all__ = [
     "PointStatus",
     "ReadError",
     "Report",
+    "Segment",
+    "SegmentIndexError",
+    "SegmentTable",
     "ShardError",
     "ShardReaderError",
     "Shards",
+    "UnknownSegmentError",
     "Volume",
     "adopt",
+    "build_index",
     "fetch",
     "open_shards",
     "open_volume",
@@ -60,9 +71,14 @@ __all__ = [
 _HOMES = {
     "Box": "grid",
     "FetchReport": "fetching",
+    "IndexCoverage": "segments",
+    "IndexReport": "segment_index",
     "Report": "verification",
+    "Segment": "segments",
+    "SegmentTable": "segments",
     "Volume": "volume",
     "adopt": "adoption",
+    "build_index": "segment_index",
     "fetch": "fetching",
     "Shards": "shards",
     "open_shards": "shards",

@@ -16,6 +16,7 @@ from shardreader.block_faces import count_faces
 from shardreader.chunk import make_decoder
 from shardreader.codecs import CODECS
 from shardreader.cseg import faults
+from shardreader.cseg.tally import LabelTally
 from shardreader.errors import FormatFault
 from shardreader.findings import FaceCounts, FindingKind
 from shardreader.grid import Triple
@@ -84,11 +85,10 @@ class ChunkCheck:
     def structure(self, encoded: bytes, cell_shape: Triple) -> ChunkFault | None:
         """Check an encoding against its geometry; one without blocks is decoded for that."""
         if self.scale.block_size is None:
-            return self._decode_whole(encoded, cell_shape)
+            decoded = self._decoded_whole(encoded, cell_shape)
+            return decoded if isinstance(decoded, ChunkFault) else None
         if len(encoded) % 4:
-            return ChunkFault(
-                FindingKind.ENCODING_LENGTH, "a multiple of 4 bytes", f"{len(encoded)}"
-            )
+            return _odd_length(encoded)
         words = np.frombuffer(encoded, dtype="<u4")
         channels, block_size = self.volume.num_channels, self.scale.block_size
         for channel in range(channels):
@@ -96,6 +96,26 @@ class ChunkCheck:
             status = cseg.check_blocks(*geometry, follow_codes=self.follow_codes)
             if status:
                 return _chunk_fault(_KINDS[status % 16], cseg.explain(status, *geometry))
+        return None
+
+    def tally(self, encoded: bytes, cell_shape: Triple, tally: LabelTally) -> ChunkFault | None:
+        """Add the labels of all voxels of a chunk of one channel; every code is followed.
+
+        On a fault the tally is undefined.
+        """
+        if self.scale.block_size is None:
+            voxels = self._decoded_whole(encoded, cell_shape)
+            if isinstance(voxels, ChunkFault):
+                return voxels
+            tally.add_voxels(voxels[..., 0].astype(np.uint64), (0, 0, 0))
+            return None
+        if len(encoded) % 4:
+            return _odd_length(encoded)
+        words = np.frombuffer(encoded, dtype="<u4")
+        geometry = words, 1, 0, cell_shape, self.scale.block_size, self._label_words
+        status = tally.add_chunk(*geometry, (0, 0, 0), cell_shape, (0, 0, 0))
+        if status:
+            return _chunk_fault(_KINDS[status % 16], cseg.explain(status, *geometry))
         return None
 
     def faces(self, encoded: bytes, cell_shape: Triple, rng: np.random.Generator) -> FaceCounts:
@@ -180,14 +200,18 @@ class ChunkCheck:
         )
         return None if status else flat.reshape(shape, order="F")
 
-    def _decode_whole(self, encoded: bytes, cell_shape: Triple) -> ChunkFault | None:
+    def _decoded_whole(self, encoded: bytes, cell_shape: Triple) -> NDArray[Any] | ChunkFault:
         shape = (*cell_shape, self.volume.num_channels)
         try:
-            CODECS[self.scale.encoding].decode(encoded, shape, self._dtype)
+            voxels: NDArray[Any] = CODECS[self.scale.encoding].decode(encoded, shape, self._dtype)
         except FormatFault as fault:
             raw = self.scale.encoding == "raw"
             return _chunk_fault(FindingKind.ENCODING_LENGTH if raw else FindingKind.IMAGE, fault)
-        return None
+        return voxels
+
+
+def _odd_length(encoded: bytes) -> ChunkFault:
+    return ChunkFault(FindingKind.ENCODING_LENGTH, "a multiple of 4 bytes", f"{len(encoded)}")
 
 
 def _chunk_fault(kind: FindingKind, fault: FormatFault) -> ChunkFault:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +16,9 @@ from shardreader.minishard_check import ShardChunks
 from shardreader.shard_file import CHUNK_GAP_BYTES, FileChecksum, Part, ShardFile
 from shardreader.shard_job import ShardJob
 
-__all__ = ["ChunksOutcome", "check_chunks"]
+__all__ = ["ChunksOutcome", "Counter", "check_chunks"]
+
+Counter = Callable[[ChunkCheck, int, bytes, Triple], "ChunkFault | None"]
 
 # Encodings that carry a checksum of their data.
 _CHECKED_ENCODINGS = ("gzip",)
@@ -34,7 +37,11 @@ class ChunksOutcome:
 
 
 def check_chunks(
-    job: ShardJob, file: ShardFile, chunks: ShardChunks, checksum: FileChecksum | None
+    job: ShardJob,
+    file: ShardFile,
+    chunks: ShardChunks,
+    checksum: FileChecksum | None,
+    count: Counter | None = None,
 ) -> ChunksOutcome:
     """Look into every chunk that is `readable` and in the job's box.
 
@@ -42,6 +49,8 @@ def check_chunks(
     ----------
     checksum : FileChecksum or None
         Gets all that is read.
+    count : callable, optional
+        Gets each chunk's id, encoded bytes and shape, and checks them in place of the structure.
 
     Raises
     ------
@@ -53,14 +62,19 @@ def check_chunks(
     if job.box is not None:
         lower, upper = np.array(job.box.lower), np.array(job.box.upper)
         wanted = wanted & ((chunks.cells >= lower) & (chunks.cells < upper)).all(axis=1)
-    return _ChunksCheck(job, file, chunks, np.flatnonzero(wanted)).run(checksum)
+    return _ChunksCheck(job, file, chunks, np.flatnonzero(wanted), count).run(checksum)
 
 
 class _ChunksCheck:
     def __init__(
-        self, job: ShardJob, file: ShardFile, chunks: ShardChunks, rows: NDArray[np.intp]
+        self,
+        job: ShardJob,
+        file: ShardFile,
+        chunks: ShardChunks,
+        rows: NDArray[np.intp],
+        count: Counter | None,
     ) -> None:
-        self.job, self.file, self.chunks = job, file, chunks
+        self.job, self.file, self.chunks, self.count = job, file, chunks, count
         self.check = ChunkCheck(job.volume, job.scale, follow_codes=job.level == "deep")
         self.most_encoded_bytes = self.check.most_encoded_bytes
         self.rng = np.random.default_rng((job.seed, job.shard_number))
@@ -68,7 +82,7 @@ class _ChunksCheck:
         self.inflated_chunks = self.inflated_bytes = self.cross_checked = 0
         self.rows = self._fitting(rows)
         self.shapes = triples(job.scale.grid.cell_extents(chunks.cells[self.rows])[1])
-        self.face_rows = self._choose_face_rows()
+        self.face_rows = self._choose_face_rows() if count is None else frozenset()
         fraction = job.cross_check if job.level == "deep" else 0.0
         self.is_crossed = self.rng.random(len(self.rows)) < fraction
 
@@ -97,6 +111,9 @@ class _ChunksCheck:
             return encoded
         self.inflated_chunks += 1
         self.inflated_bytes += len(encoded)
+        if self.count is not None:
+            chunk_id = int(self.chunks.chunk_ids[self.rows[part.row]])
+            return self.count(self.check, chunk_id, encoded, cell_shape)
         fault = self.check.structure(encoded, cell_shape)
         if fault is None and part.row in self.face_rows:
             self.outcome.faces += self.check.faces(encoded, cell_shape, self.rng)

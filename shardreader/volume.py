@@ -24,9 +24,9 @@ from shardreader.indexing import box_of_index
 from shardreader.open_files import VolumeFiles, read_volume_files
 from shardreader.point_read import PointRead, refuse_points
 from shardreader.points import points_to_voxels, voxel_box
+from shardreader.segments import SegmentQuestions
 from shardreader.sources import make_source
 from shardreader.store import LocalStore
-from shardreader.volume_geometry import VolumeGeometry
 from shardreader.workers import Workers, cores
 
 __all__ = ["Volume", "open_volume"]
@@ -46,6 +46,7 @@ def open_volume(
     threads: int | None = None,
     cache_bytes: int = 512 << 20,
     manifest: str | os.PathLike[str] | None = None,
+    index: str | os.PathLike[str] | None = None,
 ) -> Volume:
     """Open one scale of a precomputed volume.
 
@@ -65,6 +66,8 @@ def open_volume(
         Memory for indices and encoded chunks that were read.
     manifest : str, path object or None
         A manifest elsewhere than beside ``info``, for read-only media.
+    index : str, path object or None
+        The directory of segment indices, if not beside ``info``: what ``--out`` named.
 
     Returns
     -------
@@ -90,10 +93,10 @@ def open_volume(
     if type(cache_bytes) is not int or cache_bytes < 0:
         raise ValueError(f"cache_bytes must be an integer, 0 or more, not {cache_bytes!r}")
     files = read_volume_files(path, scale, manifest)
-    return Volume(files, missing=missing, threads=threads, cache_bytes=cache_bytes)
+    return Volume(files, missing=missing, threads=threads, cache_bytes=cache_bytes, index=index)
 
 
-class Volume(VolumeGeometry):
+class Volume(SegmentQuestions):
     """One scale of a volume; made by `open_volume`.
 
     Safe from many threads. Pickles as path and options only. Survives a fork: the child shares no
@@ -108,9 +111,15 @@ class Volume(VolumeGeometry):
     """
 
     def __init__(
-        self, files: VolumeFiles, *, missing: str, threads: int | None, cache_bytes: int
+        self,
+        files: VolumeFiles,
+        *,
+        missing: str,
+        threads: int | None,
+        cache_bytes: int,
+        index: str | os.PathLike[str] | None,
     ) -> None:
-        super().__init__(files)
+        super().__init__(files, index)
         self._missing = missing
         self._threads = threads
         self._cache_bytes = cache_bytes
@@ -122,6 +131,7 @@ class Volume(VolumeGeometry):
     def start_anew_in_child(self) -> None:
         """Leave all that a forked child shares with its parent; called after a fork."""
         self._store.abandon()
+        self._leave_index()
         self._start()
 
     def _start(self) -> None:
@@ -333,6 +343,7 @@ class Volume(VolumeGeometry):
         """Close files and end threads; reading afterwards is a ValueError."""
         self._closed = True
         self._workers.close()
+        self._close_index()
         self._store.close()
 
     def __enter__(self) -> Volume:
@@ -343,7 +354,7 @@ class Volume(VolumeGeometry):
 
     def __reduce__(self) -> tuple[Any, ...]:
         options = (self._missing, self._threads, self._cache_bytes, self._files.manifest_path)
-        return _reopen, (self.path, self.scale.index, *options)
+        return _reopen, (self.path, self.scale.index, *options, self._index_directory)
 
     def _inside(self, box: AnyBox, units: str | None, resolution: Sequence[float] | None) -> Box:
         self._check_open()
@@ -372,6 +383,7 @@ def _reopen(
     threads: int | None,
     cache_bytes: int,
     manifest: str | None,
+    index: str | None,
 ) -> Volume:
     return open_volume(
         path,
@@ -380,4 +392,5 @@ def _reopen(
         threads=threads,
         cache_bytes=cache_bytes,
         manifest=manifest,
+        index=index,
     )

@@ -1,0 +1,74 @@
+"""The one door to DuckDB, which keeps, sorts and looks up the rows of an index. Floor 4."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from shardreader.errors import SegmentIndexError
+
+__all__ = ["connect", "quoted", "told"]
+
+
+def connect(*, memory: str, threads: int, spill: str = "") -> Any:
+    """A `DuckDBPyConnection` without a database; it never fetches extensions.
+
+    Parameters
+    ----------
+    memory : str
+        The most that it takes, such as "2GB".
+    threads : int
+        With 1 there is none but the caller's.
+    spill : str
+        A directory, made when needed, for what does not fit into `memory`; "" for none.
+
+    Raises
+    ------
+    SegmentIndexError
+        DuckDB is not installed.
+
+    Examples
+    --------
+    >>> connect(memory="100MB", threads=1).execute("SELECT 6 * 7").fetchall()
+    [(42,)]
+    """
+    try:
+        import duckdb
+    except ImportError:
+        raise SegmentIndexError(
+            "duckdb is not installed, which keeps the segment index: "
+            "pip install 'shardreader[index]'"
+        ) from None
+    return duckdb.connect(
+        config={
+            "memory_limit": memory,
+            "threads": threads,
+            "temp_directory": spill,
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+        }
+    )
+
+
+def quoted(text: str) -> str:
+    """A string as SQL writes it, for the statements that take no parameters.
+
+    Examples
+    --------
+    >>> print(quoted("it's"))
+    'it''s'
+    """
+    return "'" + text.replace("'", "''") + "'"
+
+
+@contextmanager
+def told(path: str, action: str, advice: str) -> Iterator[None]:
+    """Turn what DuckDB says into an error with the file and what to do."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SegmentIndexError(f"{path}: cannot {action}: {reason}; {advice}") from error
