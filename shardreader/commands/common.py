@@ -7,10 +7,11 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from shardreader.runner import Runner
+    from shardreader.verification.run import Progress
     from shardreader.volume import Volume
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "opened_volume",
     "progress",
     "say",
+    "shown_progress",
 ]
 
 # To say goodbye to a scheduler that may be gone.
@@ -199,13 +201,19 @@ def opened_runner(arguments: argparse.Namespace, directory: str) -> Iterator[Run
 
 
 @contextmanager
-def opened_volume(arguments: argparse.Namespace, *, missing: str = "error") -> Iterator[Volume]:
+def opened_volume(
+    arguments: argparse.Namespace, *, missing: str = "error", index: str | None = None
+) -> Iterator[Volume]:
     """The volume that the arguments name; whatever keeps it from opening is a `CommandError`."""
     import shardreader
 
     try:
         volume = shardreader.open_volume(
-            arguments.volume, arguments.scale, missing=missing, threads=arguments.threads
+            arguments.volume,
+            arguments.scale,
+            missing=missing,
+            threads=arguments.threads,
+            index=index,
         )
     except shardreader.ShardReaderError as error:
         raise CommandError(str(error)) from error
@@ -238,4 +246,29 @@ def progress(
         def show(done: int) -> None:
             bar.update(done - bar.n)
 
+        yield show
+
+
+@contextmanager
+def shown_progress(what: str) -> Iterator[Callable[[Progress], None] | None]:
+    """A bar with bytes done and to do, rate, time left and findings, if there is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from tqdm import tqdm
+
+    bar: Any = tqdm(unit="B", unit_scale=True, file=sys.stderr, desc=what)
+
+    def show(progress: Progress) -> None:
+        if bar.total is None:
+            # What an earlier run did says nothing about the rate of this one.
+            bar.reset(total=progress.bytes_total)
+            bar.initial = bar.n = progress.bytes_done
+        told = f"{progress.findings:,} findings"
+        if progress.workers is not None:
+            told += f", {progress.workers:,} workers"
+        bar.set_postfix_str(told, refresh=False)
+        bar.update(progress.bytes_done - bar.n)
+
+    with bar:
         yield show

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import reduce
-from typing import Any, NamedTuple
+from typing import Any
 
 from shardreader.dask_runner import make_runner
 from shardreader.errors import OutOfBoundsError, ReadError, SegmentIndexError
@@ -29,31 +29,10 @@ from shardreader.segments.standing import IndexedShard, Standing
 from shardreader.shard_job import ShardJob
 from shardreader.shard_ranges import ShardRanges
 from shardreader.verification.plan import PlannedShard, ScalePlan, Selection, plan_scale
+from shardreader.verification.run import Progress
 from shardreader.workers import cores
 
-__all__ = ["Build", "Progress", "build_index"]
-
-
-class Progress(NamedTuple):
-    """How far a build is.
-
-    Attributes
-    ----------
-    bytes_done, bytes_total : int
-        Of the shard files.
-    shards_done, shards_total : int
-    findings : int
-        So far, notes not counted.
-    workers : int or None
-        Of a dask cluster; None without one.
-    """
-
-    bytes_done: int
-    bytes_total: int
-    shards_done: int
-    shards_total: int
-    findings: int
-    workers: int | None
+__all__ = ["Build", "build_index"]
 
 
 def build_index(
@@ -91,7 +70,7 @@ def build_index(
     resume : bool
         Keep what earlier runs found in shards that have not changed since, selected now or not.
     progress : callable, optional
-        Called with a `Progress` after each shard.
+        Called after each shard with a `Progress`, as `verify` does.
 
     Returns
     -------
@@ -242,6 +221,7 @@ class Build:
                     len(self._done),
                     self._total_shards,
                     findings,
+                    time.monotonic() - self._start,
                     self._runner.workers,
                 )
             )

@@ -110,10 +110,10 @@ class RowFile:
             ).fetchall()
             facts = {**facts, "rows": rows, "voxels": voxels}
             text = quoted(json.dumps(facts, separators=(",", ":")))
+            target = f"{quoted(self._part)} (FORMAT parquet, COMPRESSION zstd"
             self._connection.execute(
-                "COPY (SELECT * FROM rows ORDER BY chunk, label) TO "
-                + quoted(self._part)
-                + f" (FORMAT parquet, COMPRESSION zstd, KV_METADATA {{{_FACTS}: {text}}})"
+                "COPY (SELECT * FROM rows ORDER BY chunk, label) TO "  # noqa: S608 (quoted)
+                f"{target}, KV_METADATA {{{_FACTS}: {text}}})"
             )
         with open(self._part, "rb+") as file:
             os.fsync(file.fileno())

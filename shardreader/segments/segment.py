@@ -131,6 +131,35 @@ class Segment:
         for row in range(len(self.chunk_ids)):
             yield self._chunk(row)
 
+    def mask(self, box: Box) -> Mask:
+        """Where it is in a box; reads its own chunks there and no others.
+
+        Parameters
+        ----------
+        box : Box
+            Inside the volume; not empty.
+
+        Returns
+        -------
+        ndarray of bool, shape (x, y, z)
+            In Fortran order.
+
+        Raises
+        ------
+        SegmentIndexError, NotDownloadedError, ShardError, ChunkError, ReadError
+            As `cutouts`.
+        """
+        whole = np.zeros(box.shape, np.bool_, order="F")
+        cells = self._grid.cells_touching(box)
+        touching = (self.cells >= cells.lower) & (self.cells < cells.upper)
+        for row in np.flatnonzero(touching.all(axis=1)).tolist():
+            chunk = self._box(row)
+            part = chunk.intersection(box)
+            mask = self._chunk(row)[1] if part == chunk else self._read_mask(part, self.label)
+            target = zip(part.lower, part.upper, box.lower, strict=True)
+            whole[tuple(slice(a - o, b - o) for a, b, o in target)] = mask
+        return whole
+
     def voxels(self) -> Iterator[NDArray[np.int64]]:
         """The coordinates of its voxels, chunk by chunk; raises what `cutouts` does.
 
@@ -169,15 +198,18 @@ class Segment:
             f"chunks, {self.coverage}>"
         )
 
-    def _chunk(self, row: int) -> tuple[Box, Mask]:
+    def _box(self, row: int) -> Box:
         (cell,) = triples(self.cells[row : row + 1])
-        box = self._grid.cell_box(cell)
+        return self._grid.cell_box(cell)
+
+    def _chunk(self, row: int) -> tuple[Box, Mask]:
+        box = self._box(row)
         mask = self._read_mask(box, self.label)
         found, expected = int(np.count_nonzero(mask)), int(self.chunk_voxels[row])
         if found != expected:
             raise SegmentIndexError(
                 f"segment {self.label}: expected {expected} voxels in chunk "
-                f"{self.chunk_ids[row]}, cell {cell}, as the index says, found {found}: the shard "
+                f"{self.chunk_ids[row]}, voxels {box}, as the index says, found {found}: the shard "
                 "has changed since; build the index again with: shardreader index --resume"
             )
         return box, mask
