@@ -17,7 +17,7 @@ from shardreader.runner import Runner
 from shardreader.segment_index.publishing import Published, publish, remove_other_rows
 from shardreader.segment_index.report import IndexReport
 from shardreader.segment_index.shard_rows import IndexJob, ShardRows, index_shard, kept_rows
-from shardreader.segments.engine import connect
+from shardreader.segments.engine import cursor
 from shardreader.segments.layout import (
     ROWS_DIRECTORY,
     index_folder,
@@ -132,7 +132,7 @@ class Build:
         progress: Callable[[Progress], None] | None = None,
     ) -> None:
         refuse_form(files)
-        connect(memory="100MB", threads=1).close()  # that it is not installed is said at once
+        cursor().close()  # where DuckDB is not installed, this says so before anything is read
         self._files = files
         self._runner = runner
         self._resume = resume

@@ -68,15 +68,17 @@ def publish(
     path = os.path.join(folder, INDEX_FILE)
     part = os.path.join(folder, f".{INDEX_FILE}.{os.getpid()}.part")
     spill = f"{part}.spill"
+    rows_folder = os.path.join(folder, ROWS_DIRECTORY)
     connection = connect(memory=_MEMORY, threads=threads, spill=spill)
     try:
         with told(path, "write the index", _ADVICE):
             connection.execute(f"ATTACH {quoted(part)} AS built (STORAGE_VERSION '{_STORAGE}')")
-            _sort(
-                connection, [os.path.join(folder, ROWS_DIRECTORY, s.rows_file) for _, s in shards]
-            )
+            # In one transaction: else each statement would wait for the drive.
+            connection.execute("BEGIN")
+            _sort(connection, [os.path.join(rows_folder, shard.rows_file) for _, shard in shards])
             rows, segments = _compared(connection, path, sum(s.rows for _, s in shards), voxels)
             _describe(connection, shards, question, created, rows, segments)
+            connection.execute("COMMIT")
             connection.execute("DETACH built")
         with open(part, "rb+") as file:
             os.fsync(file.fileno())
@@ -126,15 +128,16 @@ def _describe(
     rows: int,
     segments: int,
 ) -> None:
+    columns: list[list[Any]] = [[number for number, _ in shards]]
+    columns += [[shard.stamp[i] for _, shard in shards] for i in range(2)]
+    columns += [[shard[i] for _, shard in shards] for i in range(1, 5)]
     connection.execute(
-        "CREATE TABLE built.shards (number UBIGINT, size BIGINT, mtime_ns BIGINT, "
-        "rows_file VARCHAR, rows BIGINT, is_partial BOOLEAN, damage BIGINT)"
+        "CREATE TABLE built.shards AS SELECT unnest(?::UBIGINT[]) AS number, "
+        "unnest(?::BIGINT[]) AS size, unnest(?::BIGINT[]) AS mtime_ns, "
+        "unnest(?::VARCHAR[]) AS rows_file, unnest(?::BIGINT[]) AS rows, "
+        "unnest(?::BOOLEAN[]) AS is_partial, unnest(?::BIGINT[]) AS damage",
+        columns,
     )
-    for number, shard in shards:
-        connection.execute(
-            "INSERT INTO built.shards VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [number, *shard.stamp, *shard[1:]],
-        )
     connection.execute(
         "CREATE TABLE built.about AS SELECT ?::UINTEGER AS version, ? AS question, ? AS created, "
         "? AS program, ?::BIGINT AS rows, ?::BIGINT AS segments",

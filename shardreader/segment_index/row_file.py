@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shardreader.segments.engine import connect, quoted, told
+from shardreader.segments.engine import cursor, quoted, told
 from shardreader.sharding import ShardingSpec
 
 __all__ = ["RowFile", "read_facts"]
 
-_MEMORY = "500MB"
 # So many wait in memory, of 20 bytes each; a shard of FAFB-FFN1 has some 600,000.
 _ROWS_AT_A_TIME = 1 << 20
 _FACTS = "shardreader"
@@ -53,9 +52,9 @@ class RowFile:
         self._labels: list[NDArray[np.uint64]] = []
         self._voxels: list[NDArray[np.int64]] = []
         self._waiting = 0
-        self._connection = connect(memory=_MEMORY, threads=1, spill=f"{self._part}.spill")
+        self._connection = cursor()
         self._connection.execute(
-            "CREATE TABLE rows (label UBIGINT, chunk UBIGINT, voxels UINTEGER)"
+            "CREATE TEMP TABLE rows (label UBIGINT, chunk UBIGINT, voxels UINTEGER)"
         )
 
     def __enter__(self) -> RowFile:
@@ -142,7 +141,7 @@ def read_facts(path: str) -> dict[str, Any] | None:
 
     if not os.path.exists(path):
         return None
-    connection = connect(memory=_MEMORY, threads=1)
+    connection = cursor()
     try:
         found = connection.execute(
             "SELECT value FROM parquet_kv_metadata(?) WHERE decode(key) = ?", [path, _FACTS]

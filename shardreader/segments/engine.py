@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from shardreader.errors import SegmentIndexError
 
-__all__ = ["connect", "quoted", "told"]
+__all__ = ["connect", "cursor", "quoted", "told"]
+
+_MEMORY = "1GB"
+_lock = threading.Lock()
+# By process: a forked child cannot use that of its parent, and must not close it.
+_shared: dict[int, Any] = {}
 
 
 def connect(*, memory: str, threads: int, spill: str = "") -> Any:
@@ -49,6 +57,23 @@ def connect(*, memory: str, threads: int, spill: str = "") -> Any:
             "autoload_known_extensions": False,
         }
     )
+
+
+def cursor() -> Any:
+    """A connection of its own to the one engine of this process, for files without a database.
+
+    To start an engine takes longer than to write the rows of a small shard.
+
+    Raises
+    ------
+    SegmentIndexError
+        DuckDB is not installed.
+    """
+    with _lock:
+        if os.getpid() not in _shared:
+            spill = os.path.join(tempfile.gettempdir(), f"shardreader-{os.getpid()}.spill")
+            _shared[os.getpid()] = connect(memory=_MEMORY, threads=1, spill=spill)
+        return _shared[os.getpid()].cursor()
 
 
 def quoted(text: str) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from shardreader.errors import SegmentIndexError
 from shardreader.findings import FileStamp
 from shardreader.open_files import VolumeFiles
-from shardreader.segments.engine import connect, quoted, told
+from shardreader.segments.engine import connect, cursor, quoted, told
 from shardreader.segments.layout import (
     INDEX_FILE,
     INDEX_VERSION,
@@ -80,21 +80,19 @@ class IndexFile:
     def _start(self) -> None:
         self._lock = threading.Lock()
         self._connection: Any = None
-        self._row_files: Any = None
         self._summary: IndexSummary | None = None
 
     def start_anew(self) -> None:
         """Leave what a forked child shares with its parent."""
-        _abandoned.extend((self._connection, self._row_files))
+        _abandoned.append(self._connection)
         self._start()
 
     def close(self) -> None:
         """Close the file; the next question opens it again."""
         with self._lock:
-            for connection in (self._connection, self._row_files):
-                if connection is not None:
-                    connection.close()
-            self._connection = self._row_files = self._summary = None
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = self._summary = None
 
     def summary(self) -> IndexSummary:
         """What the index says of itself, as it is on the disk now.
@@ -133,15 +131,15 @@ class IndexFile:
     ) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.int64]]:
         """Chunks, labels and voxel counts of a shard's rows with chunk ids in [first, last]."""
         path = os.path.join(self.folder, ROWS_DIRECTORY, shard.rows_file)
-        with self._lock:
-            if self._row_files is None:
-                self._row_files = connect(memory=_MEMORY, threads=1)
-            cursor = self._row_files.cursor()
         with told(path, "read the rows of a shard", _BUILD):
-            found = cursor.execute(
-                "SELECT chunk, label, voxels FROM read_parquet(?) WHERE chunk BETWEEN ? AND ?",
-                [path, first, last],
-            ).fetchnumpy()
+            found = (
+                cursor()
+                .execute(
+                    "SELECT chunk, label, voxels FROM read_parquet(?) WHERE chunk BETWEEN ? AND ?",
+                    [path, first, last],
+                )
+                .fetchnumpy()
+            )
         return found["chunk"], found["label"], found["voxels"].astype(np.int64)
 
     def _ask(self, question: str, parameters: list[int]) -> dict[str, NDArray[Any]]:
@@ -204,7 +202,9 @@ class IndexFile:
                 f"{self.path}: not there: the index was begun and not finished; go on with: "
                 f"{command}{out} --resume"
             )
-        elsewhere = "" if self._named else ", or name the directory given to --out with index="
+        elsewhere = (
+            "" if self._named else ", or name the directory that --out named (--index, index=)"
+        )
         return SegmentIndexError(
             f"{self.path}: there is no segment index; build it with: {command}{out}{elsewhere}"
         )

@@ -118,19 +118,23 @@ class Standing:
 
     def _missing(
         self, wanted: frozenset[int] | None, accounted_for: Iterable[int]
-    ) -> tuple[list[int], int]:
+    ) -> tuple[Iterable[int], int]:
         numbers = self._possible if wanted is None else wanted
         if numbers is not None:
-            missing = [n for n in numbers - set(accounted_for) if not self._source_has_none(n)]
+            absent = numbers - set(accounted_for)
+            missing = absent - self._source_has_none if self._files.manifest else absent
             return missing, len(missing)
         known = self._files.manifest and self._files.manifest.scales.get(self._files.scale.key)
         if known and known.unlisted == "none":
             return [], 0
         return [], self.lattice.count - len(set(accounted_for))
 
-    def _source_has_none(self, number: int) -> bool:
-        name = self.lattice.file_name(number)
-        return self._files.source_has_none(name, *parts_of(name))
+    @cached_property
+    def _source_has_none(self) -> frozenset[int]:
+        names = ((number, self.lattice.file_name(number)) for number in self._possible or ())
+        return frozenset(
+            number for number, name in names if self._files.source_has_none(name, *parts_of(name))
+        )
 
     def _listed(self) -> ShardListing:
         now = time.monotonic()
