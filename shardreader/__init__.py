@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from shardreader.fetching import FetchReport, fetch
     from shardreader.grid import Box
+    from shardreader.label_map import LabelMap
     from shardreader.segment_index import IndexReport, build_index
     from shardreader.segments import IndexCoverage, Segment, SegmentTable
     from shardreader.shards import Shards, open_shards
@@ -46,6 +47,7 @@ __all__ = [
     "IndexReport",
     "InfoError",
     "InvalidPointError",
+    "LabelMap",
     "NotDownloadedError",
     "OutOfBoundsError",
     "PointStatus",
@@ -71,6 +73,7 @@ __all__ = [
 _HOMES = {
     "Box": "grid",
     "FetchReport": "fetching",
+    "LabelMap": "label_map",
     "IndexCoverage": "segments",
     "IndexReport": "segment_index",
     "Report": "verification",

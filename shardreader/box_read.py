@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shardreader.chunk import ChunkDecoder
+from shardreader.chunk import BoxDecoder, ChunkParts, EncodedChunks, ManyChunksDecoder
+from shardreader.chunk_labels import ManyTranslatingDecoder
+from shardreader.chunk_source import ChunkSource
+from shardreader.chunk_visit import refuse_chunks, visit_chunks
+from shardreader.errors import ChunkError, PointStatus
 from shardreader.flat_output import FlatOutput
-from shardreader.grid import Box, ChunkGrid, triples
+from shardreader.found import Found
+from shardreader.grid import Box, ChunkGrid, Triple, triples
+from shardreader.stored_reader import ConsumeMany
+from shardreader.workers import Workers
 
-__all__ = ["BoxRead", "check_output", "no_overlap"]
+__all__ = ["BoxRead", "cells_of", "check_output", "no_overlap", "read_box"]
 
 
 class BoxRead:
@@ -35,12 +43,14 @@ class BoxRead:
     def __init__(
         self,
         grid: ChunkGrid,
-        decoder: ChunkDecoder,
+        decoder: BoxDecoder,
         box: Box,
         dtype: np.dtype[Any],
         channels: int,
         out: NDArray[Any] | None,
+        background: Callable[[], int] = int,
     ) -> None:
+        self._background = background
         self._decoder = decoder
         self._shape = box.shape if channels == 1 else (*box.shape, channels)
         self._dtype = dtype
@@ -51,13 +61,16 @@ class BoxRead:
         corners, shapes = grid.cell_extents(self.cells)
         box_lower, box_upper = np.array([box.lower, box.upper], dtype=np.int64)
         lower, upper = np.maximum(corners, box_lower), np.minimum(corners + shapes, box_upper)
-        # Of each chunk's part of the box: its corners in the chunk, and in the array.
-        self._cell_shapes = triples(shapes)
-        self._lower, self._upper = triples(lower - corners), triples(upper - corners)
-        self._first, self._last = triples(lower - box_lower), triples(upper - box_lower)
+        self._parts = ChunkParts(
+            *(
+                np.ascontiguousarray(table)
+                for table in (shapes, lower - corners, upper - corners, lower - box_lower)
+            )
+        )
 
     def prepare(self, background: NDArray[np.intp]) -> None:
-        """Have memory ready, with 0 in the chunks whose rows in `cells` are given."""
+        """Have memory ready, with background in the chunks whose rows in `cells` are given."""
+        value = self._background() if len(background) else 0
         if self._array is None:
             # Fresh zeroed memory costs no more than fresh memory, but recycled memory does.
             allocate = np.zeros if len(background) else np.empty
@@ -66,24 +79,37 @@ class BoxRead:
             self._array = np.zeros(self._shape, self._dtype, order="F")
         if self._target is None:
             self._target = FlatOutput(self._array)
-            if self._array is not self._out:
+            if self._array is not self._out and value == 0:
                 return
         for row in background.tolist():
-            part = zip(self._first[row], self._last[row], strict=True)
-            self._array[tuple(slice(a, b) for a, b in part)] = 0
+            _, lower, upper, first = self._part(row)
+            part = zip(first, lower, upper, strict=True)
+            self._array[tuple(slice(at, at + b - a) for at, a, b in part)] = value
 
     def consume(self, row: int, encoded: bytes) -> None:
         """Decode the part of one chunk that lies in the box. Raises FormatFault."""
         if self._target is None:
             raise RuntimeError("prepare() comes first")
-        self._decoder.decode_box(
-            encoded,
-            self._cell_shapes[row],
-            self._lower[row],
-            self._upper[row],
-            self._target,
-            self._first[row],
-        )
+        cell_shape, lower, upper, first = self._part(row)
+        self._decoder.decode_box(encoded, cell_shape, lower, upper, self._target, first)
+
+    @property
+    def consume_many(self) -> ConsumeMany | None:
+        """Decodes the parts of several chunks at once; None where that cannot be."""
+        decoder = self._decoder
+        if not isinstance(decoder, (ManyChunksDecoder, ManyTranslatingDecoder)):
+            return None
+
+        def decode(*chunks: Any) -> NDArray[np.bool_]:
+            if self._target is None:
+                raise RuntimeError("prepare() comes first")
+            return decoder.decode_boxes(EncodedChunks(*chunks), self._parts, self._target)
+
+        return decode
+
+    def _part(self, row: int) -> list[Triple]:
+        """Clipped shape of a chunk, corners of its part of the box in it and in the array."""
+        return triples(np.array([table[row] for table in self._parts]))
 
     def result(self) -> NDArray[Any]:
         """The array, once all chunks are consumed."""
@@ -93,6 +119,32 @@ class BoxRead:
             self._out[...] = self._array
             return self._out
         return self._array
+
+
+def read_box(
+    source: ChunkSource, workers: Workers, target: BoxRead, *, forgive_absent: bool
+) -> None:
+    """Read all chunks of a box into `target`, or raise for the first that cannot be."""
+
+    def settle(found: Found, rows: NDArray[np.intp]) -> None:
+        refuse_chunks(source, found, what="chunks of the box", forgive_absent=forgive_absent)
+        target.prepare(rows[found.status != PointStatus.OK])
+
+    visit_chunks(
+        source,
+        workers,
+        len(target.cells),
+        find=lambda rows: source.find(target.cells[rows], workers),
+        settle=settle,
+        consume=target.consume,
+        fail=_raise,
+        consume_many=target.consume_many,
+    )
+
+
+def _raise(_row: int, error: ChunkError) -> NoReturn:
+    """A box is read whole or not at all."""
+    raise error
 
 
 def cells_of(cells: Box) -> NDArray[np.int64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,15 @@ from shardreader.flat_output import FlatOutput
 from shardreader.grid import Triple
 from shardreader.info import COMPRESSED_SEGMENTATION, ScaleInfo, VolumeInfo
 
-__all__ = ["ChunkDecoder", "PointBatch", "make_decoder"]
+__all__ = [
+    "BoxDecoder",
+    "ChunkDecoder",
+    "ChunkParts",
+    "EncodedChunks",
+    "ManyChunksDecoder",
+    "PointBatch",
+    "make_decoder",
+]
 
 # A table may hold labels that no voxel has, and a file may hold words that nothing refers to;
 # beyond what the geometry asks for, this much of it is let pass.
@@ -55,11 +63,29 @@ class PointBatch:
         self.status = status
 
 
-class ChunkDecoder(Protocol):
-    """Decodes the chunks of one scale."""
+class EncodedChunks(NamedTuple):
+    """Encodings in one array, and which rows of a read they belong to; all of shape (k,)."""
 
-    most_encoded_bytes: int
-    """No encoding that is longer is read."""
+    rows: NDArray[np.intp]
+    words: NDArray[np.uint32]
+    first_words: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+
+
+class ChunkParts(NamedTuple):
+    """The part of each chunk of a read that is wanted, int64 of shape (m, 3).
+
+    In voxels from the chunk's first; `first` is where in the output the voxel `lower` goes.
+    """
+
+    cell_shape: NDArray[np.int64]
+    lower: NDArray[np.int64]
+    upper: NDArray[np.int64]
+    first: NDArray[np.int64]
+
+
+class BoxDecoder(Protocol):
+    """Writes parts of chunks to an output."""
 
     def decode_box(
         self,
@@ -87,6 +113,13 @@ class ChunkDecoder(Protocol):
         FormatFault
         """
 
+
+class ChunkDecoder(BoxDecoder, Protocol):
+    """Decodes the chunks of one scale."""
+
+    most_encoded_bytes: int
+    """No encoding that is longer is read."""
+
     def read_voxels(
         self, encoded: bytes, cell_shape: Triple, batch: PointBatch, first: int, last: int
     ) -> FormatFault | None:
@@ -107,7 +140,8 @@ class ChunkDecoder(Protocol):
 def make_decoder(volume: VolumeInfo, scale: ScaleInfo) -> ChunkDecoder:
     """The decoder for the encoding of a scale; here and nowhere else it is chosen."""
     if scale.encoding == COMPRESSED_SEGMENTATION:
-        return _CompressedSegmentation(volume, scale)
+        one_channel = volume.num_channels == 1
+        return (ManyChunksDecoder if one_channel else _CompressedSegmentation)(volume, scale)
     return _WholeChunk(volume, scale, CODECS[scale.encoding])
 
 
@@ -193,6 +227,60 @@ class _CompressedSegmentation:
             cell_shape,
             self._block_size,
             self._label_words,
+        )
+
+
+class ManyChunksDecoder(_CompressedSegmentation):
+    """Also decodes many chunks of one channel in one compiled call."""
+
+    def decode_boxes(
+        self, chunks: EncodedChunks, parts: ChunkParts, output: FlatOutput
+    ) -> NDArray[np.bool_]:
+        """Decode parts of several chunks; False where `decode_box` has to see what is wrong."""
+        return cseg.decode_boxes(
+            chunks.words,
+            chunks.first_words,
+            chunks.lengths,
+            chunks.rows,
+            parts.cell_shape,
+            self._block_size,
+            parts.lower,
+            parts.upper,
+            output.flat,
+            output.start + parts.first @ np.array(output.strides),
+            output.strides,
+        )
+
+    def read_voxels_of_chunks(
+        self,
+        chunks: EncodedChunks,
+        cell_shapes: NDArray[np.int64],
+        batch: PointBatch,
+        firsts: NDArray[np.int64],
+    ) -> NDArray[np.bool_]:
+        """Read the points of several chunks; False where `read_voxels` has to see what is wrong.
+
+        Parameters
+        ----------
+        cell_shapes : ndarray of int64, shape (m, 3)
+        firsts : ndarray of int64, shape (m + 1,)
+            The points of row r of the chunks are ``[firsts[r], firsts[r + 1])`` of the batch.
+        """
+        return cseg.read_voxels_of_chunks(
+            chunks.words,
+            chunks.first_words,
+            chunks.lengths,
+            chunks.rows,
+            cell_shapes,
+            self._block_size,
+            batch.packed,
+            firsts,
+            batch.bits[0],
+            batch.bits[1],
+            batch.order,
+            batch.labels[0],
+            batch.status,
+            _CORRUPT,
         )
 
 

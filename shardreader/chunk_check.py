@@ -16,11 +16,12 @@ from shardreader.block_faces import count_faces
 from shardreader.chunk import make_decoder
 from shardreader.codecs import CODECS
 from shardreader.cseg import faults
+from shardreader.cseg.chunk_rows import ChunkRows
 from shardreader.cseg.tally import LabelTally
 from shardreader.errors import FormatFault
 from shardreader.findings import FaceCounts, FindingKind
 from shardreader.grid import Triple
-from shardreader.inflate import inflate
+from shardreader.inflate import inflate, loaded_libdeflate
 from shardreader.info import ScaleInfo, VolumeInfo
 
 __all__ = ["ChunkCheck", "ChunkFault"]
@@ -98,25 +99,71 @@ class ChunkCheck:
                 return _chunk_fault(_KINDS[status % 16], cseg.explain(status, *geometry))
         return None
 
-    def tally(self, encoded: bytes, cell_shape: Triple, tally: LabelTally) -> ChunkFault | None:
-        """Add the labels of all voxels of a chunk of one channel; every code is followed.
+    def count(
+        self, encoded: bytes, cell_shape: Triple
+    ) -> tuple[NDArray[np.uint64], NDArray[np.int64]] | ChunkFault:
+        """The labels of a chunk of one channel and their voxels, but for label 0."""
+        tally = LabelTally()
+        fault = self._tally(encoded, cell_shape, tally)
+        if fault is not None:
+            return fault
+        labels, counts, _ = tally.result()
+        segments = labels != 0
+        return labels[segments], counts[segments]
 
-        On a fault the tally is undefined.
+    def sound(
+        self,
+        stored: bytes,
+        starts: NDArray[np.int64],
+        ends: NDArray[np.int64],
+        data_encoding: str,
+        cell_shapes: NDArray[np.int64],
+        count: ChunkRows | None = None,
+    ) -> tuple[NDArray[np.bool_], int]:
+        """Which of several chunks are without a fault, and how long these are after inflate.
+
+        Parameters
+        ----------
+        stored : bytes
+        starts, ends : ndarray of int64, shape (n,)
+            Their bytes in `stored`.
+        cell_shapes : ndarray of int64, shape (n, 3)
+        count : ChunkRows, optional
+            Counts the labels of those that are, and so follows every code.
+
+        Returns
+        -------
+        sound : ndarray of bool, shape (n,)
+            What is not has to be looked at by `inflate` and `structure`.
+        inflated_bytes : int
         """
-        if self.scale.block_size is None:
-            voxels = self._decoded_whole(encoded, cell_shape)
-            if isinstance(voxels, ChunkFault):
-                return voxels
-            tally.add_voxels(voxels[..., 0].astype(np.uint64), (0, 0, 0))
-            return None
-        if len(encoded) % 4:
-            return _odd_length(encoded)
-        words = np.frombuffer(encoded, dtype="<u4")
-        geometry = words, 1, 0, cell_shape, self.scale.block_size, self._label_words
-        status = tally.add_chunk(*geometry, (0, 0, 0), cell_shape, (0, 0, 0))
-        if status:
-            return _chunk_fault(_KINDS[status % 16], cseg.explain(status, *geometry))
-        return None
+        block_size = self.scale.block_size
+        one_channel = block_size is not None and self.volume.num_channels == 1
+        usable = loaded_libdeflate() if one_channel and data_encoding == "gzip" else None
+        if block_size is None or usable is None:
+            return np.zeros(len(starts), dtype=np.bool_), 0
+        inflated_words = 0
+
+        def take(
+            rows: NDArray[np.intp],
+            words: NDArray[np.uint32],
+            first_words: NDArray[np.int64],
+            lengths: NDArray[np.int64],
+        ) -> NDArray[np.bool_]:
+            nonlocal inflated_words
+            chunks = words, first_words, lengths, rows, cell_shapes, block_size, self._label_words
+            if count is None:
+                done = cseg.check_chunks(*chunks, follow_codes=self.follow_codes)
+            else:
+                done = count.add_chunks(*chunks)
+            inflated_words += int(lengths[done].sum())
+            return done
+
+        with usable.workspace() as space:
+            data = np.frombuffer(stored, dtype=np.uint8)
+            most = self.most_encoded_bytes
+            sound = usable.inflate_each(space, data, starts, ends, most, take)
+        return sound, 4 * inflated_words
 
     def faces(self, encoded: bytes, cell_shape: Triple, rng: np.random.Generator) -> FaceCounts:
         """Count label changes at the block faces of a part of a chunk without a fault."""
@@ -199,6 +246,22 @@ class ChunkCheck:
             (1, shape[0], shape[0] * shape[1]),
         )
         return None if status else flat.reshape(shape, order="F")
+
+    def _tally(self, encoded: bytes, cell_shape: Triple, tally: LabelTally) -> ChunkFault | None:
+        if self.scale.block_size is None:
+            voxels = self._decoded_whole(encoded, cell_shape)
+            if isinstance(voxels, ChunkFault):
+                return voxels
+            tally.add_voxels(voxels[..., 0].astype(np.uint64), (0, 0, 0))
+            return None
+        if len(encoded) % 4:
+            return _odd_length(encoded)
+        words = np.frombuffer(encoded, dtype="<u4")
+        geometry = words, 1, 0, cell_shape, self.scale.block_size, self._label_words
+        status = tally.add_chunk(*geometry, (0, 0, 0), cell_shape, (0, 0, 0))
+        if status:
+            return _chunk_fault(_KINDS[status % 16], cseg.explain(status, *geometry))
+        return None
 
     def _decoded_whole(self, encoded: bytes, cell_shape: Triple) -> NDArray[Any] | ChunkFault:
         shape = (*cell_shape, self.volume.num_channels)

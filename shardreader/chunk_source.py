@@ -12,7 +12,7 @@ from shardreader.cache import ByteCache
 from shardreader.errors import ChunkError, FormatFault, Location, ReadError
 from shardreader.found import Found
 from shardreader.store import LocalStore
-from shardreader.stored_reader import RangeFiles, StoredReader
+from shardreader.stored_reader import ConsumeMany, RangeFiles, StoredReader
 from shardreader.workers import Workers
 
 __all__ = ["ChunkSource"]
@@ -77,14 +77,19 @@ class ChunkSource(ABC):
         consume: Callable[[int, bytes], None],
         fail: Callable[[int, FormatFault], None],
         workers: Workers,
+        consume_many: ConsumeMany | None = None,
     ) -> NDArray[np.intp]:
         """As `StoredReader.read`."""
-        return self._reader.read(found, consume, fail, workers)
+        return self._reader.read(found, consume, fail, workers, consume_many)
 
     def chunk_error(self, found: Found, row: int, fault: FormatFault) -> ChunkError:
         """A fault in a chunk's bytes, with all that is known about where."""
         location = self.location(found, row)
         return ChunkError.from_fault(fault, location, self.advice(str(location.file)))
+
+    def absence(self, found: Found, row: int) -> tuple[str, str]:
+        """Why a chunk is NOT_DOWNLOADED, and what to do about it."""
+        return "this file is not in the copy", self.advice(str(self.location(found, row).file))
 
     def advice(self, path: str) -> str:
         """What to do about a file that is damaged or not there."""

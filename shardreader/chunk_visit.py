@@ -16,6 +16,7 @@ from shardreader.errors import (
     ReadError,
 )
 from shardreader.found import Found
+from shardreader.stored_reader import ConsumeMany
 from shardreader.workers import Workers
 
 __all__ = ["not_downloaded", "refuse_chunks", "visit_chunks"]
@@ -32,6 +33,7 @@ def visit_chunks(
     settle: Callable[[Found, NDArray[np.intp]], None],
     consume: Callable[[int, bytes], None],
     fail: Callable[[int, ChunkError], None],
+    consume_many: ConsumeMany | None = None,
 ) -> None:
     """Find `count` chunks, then read those that are stored.
 
@@ -47,6 +49,8 @@ def visit_chunks(
         Gets a number and the encoded bytes, on any of the workers' threads.
     fail : callable
         Gets a number and its error instead, where the bytes break the format.
+    consume_many : callable or None
+        As for `StoredReader.read`, with numbers in place of rows.
 
     Raises
     ------
@@ -57,7 +61,7 @@ def visit_chunks(
     for _ in range(_MOST_TRIES):
         found = find(rows)
         settle(found, rows)
-        rows = _read(source, workers, found, rows, consume, fail)
+        rows = _read(source, workers, found, rows, consume, fail, consume_many)
         if len(rows) == 0:
             return
     location = source.location(found, 0)
@@ -74,6 +78,7 @@ def _read(
     rows: NDArray[np.intp],
     consume: Callable[[int, bytes], None],
     fail: Callable[[int, ChunkError], None],
+    consume_many: ConsumeMany | None,
 ) -> NDArray[np.intp]:
     numbers = rows.tolist()
 
@@ -83,7 +88,14 @@ def _read(
     def fail_row(row: int, fault: FormatFault) -> None:
         fail(numbers[row], source.chunk_error(found, row, fault))
 
-    return rows[source.read(found, consume_row, fail_row, workers)]
+    many = None if consume_many is None else _renumbered(consume_many, rows)
+    return rows[source.read(found, consume_row, fail_row, workers, many)]
+
+
+def _renumbered(consume_many: ConsumeMany, numbers: NDArray[np.intp]) -> ConsumeMany:
+    return lambda rows, words, first_words, lengths: consume_many(
+        numbers[rows], words, first_words, lengths
+    )
 
 
 def refuse_chunks(
@@ -102,10 +114,11 @@ def refuse_chunks(
 def not_downloaded(source: ChunkSource, found: Found, row: int, count: str) -> NotDownloadedError:
     """The error for a chunk whose file is not in this copy."""
     location = source.location(found, row)
+    what, advice = source.absence(found, row)
     forgiving = ', or open the volume with missing="zero" to read what is not downloaded as 0'
     error = NotDownloadedError(
-        f"{location}: this file is not in the copy ({count} NOT_DOWNLOADED, this is the first); "
-        f"{source.advice(str(location.file))}{'' if found.cells is None else forgiving}"
+        f"{location}: {what} ({count} NOT_DOWNLOADED, this is the first); "
+        f"{advice}{'' if found.cells is None else forgiving}"
     )
     error.location = location
     return error

@@ -6,10 +6,11 @@ Importing this imports numba.
 from __future__ import annotations
 
 import functools
-import hashlib
 import warnings
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar, cast
 
 import numba
@@ -44,19 +45,18 @@ def compile_cached(
     signature: Any,
     *,
     nogil: bool = True,
-    sources: Sequence[Path] = (),
+    parts: tuple[ModuleType, ...] = (),
 ) -> Callable[..., Any]:
     """Compile for one signature; without numba's cache where that cannot be written.
 
     A kernel of a microsecond had better hold the interpreter lock: to get it back from another
     thread takes longer.
 
-    numba's cache looks at the date of the file of `function` alone. Where that calls functions of
-    other files, `sources` names them: a digest of them becomes part of the name that numba keeps
-    the kernel under.
+    numba's cache looks at the date of the file of `function` alone. `parts` are the other modules
+    that its code comes from: it is kept under a name that changes with any of them.
     """
-    if sources:
-        function.__qualname__ = f"{function.__name__}_{_digest(tuple(sources))}"
+    if parts:
+        function.__qualname__ = f"{function.__name__}_{_checksum(parts):08x}"
     try:
         compiled = _njit(signature, nogil=nogil, cache=True, **KERNEL_OPTIONS)(function)
     except (RuntimeError, OSError):
@@ -66,11 +66,11 @@ def compile_cached(
 
 
 @functools.cache
-def _digest(sources: tuple[Path, ...]) -> str:
-    digest = hashlib.sha256()
-    for path in sources:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+def _checksum(modules: tuple[ModuleType, ...]) -> int:
+    total = 0
+    for module in modules:
+        total = zlib.crc32(Path(str(module.__file__)).read_bytes(), total)
+    return total
 
 
 @functools.cache

@@ -44,6 +44,8 @@ _RUN_BYTES = 16
 # A generation or an ETag has some 40 characters.
 _GENERATION_BYTES_LIMIT = 1 << 10
 _WHAT = "coverage record"
+# Of the 8 bytes of the magic: a damaged record must not pass for the first chunk of a whole shard.
+_MAGIC_BYTES_ALIKE = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +81,12 @@ class Coverage:
         firsts = ids[np.concatenate([[0], gaps + 1]).astype(np.intp)] if len(ids) else ids
         lasts = ids[np.concatenate([gaps, [len(ids) - 1]]).astype(np.intp)] if len(ids) else ids
         return cls(generation, firsts, lasts)
+
+    @property
+    def stored_bytes(self) -> int:
+        """Length of the record in a file."""
+        generation = (self.generation or "").encode("utf-8")
+        return _HEADER.size + len(generation) + _RUN_BYTES * len(self.firsts) + _CRC.size
 
     def covers(self, chunk_ids: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Whether each of these chunks was asked for."""
@@ -119,10 +127,14 @@ def coverage_length(header: bytes, available: int) -> int | None:
     Raises
     ------
     FormatFault
-        A record of another version, or one that does not fit.
+        A record of another version, one that does not fit, or nearly the magic of one.
     """
-    if header[: len(COVERAGE_MAGIC)] != COVERAGE_MAGIC:
-        return None
+    magic = header[: len(COVERAGE_MAGIC)]
+    if magic != COVERAGE_MAGIC:
+        alike = sum(a == b for a, b in zip(magic, COVERAGE_MAGIC, strict=False))
+        if alike < _MAGIC_BYTES_ALIKE:
+            return None
+        raise FormatFault(_WHAT, expected=f"{COVERAGE_MAGIC!r}", found=f"{magic!r}")
     if len(header) < COVERAGE_HEADER_BYTES:
         raise FormatFault(_WHAT, expected="a whole header", found=f"{len(header)} bytes")
     _, version, generation_bytes, runs = _HEADER.unpack_from(header)

@@ -85,12 +85,24 @@ class ReadJob(NamedTuple):
     file: FoundFile
     start: int
     end: int
-    parts: list[tuple[int, int, int]]
-    """Row of the `Found`, and start and end of its bytes in the file."""
+    rows: NDArray[np.intp]
+    """Rows of the `Found`, shape (n,)."""
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    """Where in the file the bytes of each of them are, shape (n,)."""
+
+    def only(self, wanted: NDArray[np.bool_]) -> ReadJob | None:
+        """The read of some of the rows; None where it is of none."""
+        starts, ends = self.starts[wanted], self.ends[wanted]
+        if not len(starts):
+            return None
+        return ReadJob(self.file, int(starts[0]), int(ends[-1]), self.rows[wanted], starts, ends)
 
 
 def plan_reads(found: Found, rows: NDArray[np.integer[Any]], *, jobs: int) -> list[ReadJob]:
     """Sort rows by file and offset, and join neighbours into at least `jobs` reads if possible."""
+    if len(rows) == 0:
+        return []
     order = rows[np.lexsort((found.starts[rows], found.file_numbers[rows]))]
     files, starts, ends = (
         found.file_numbers[order],
@@ -105,13 +117,14 @@ def plan_reads(found: Found, rows: NDArray[np.integer[Any]], *, jobs: int) -> li
         most_bytes=_MOST_BYTES,
         most_ranges=max(1, min(_MOST_CHUNKS, len(order) // jobs)),
     )
-    parts = list(zip(order.tolist(), starts.tolist(), ends.tolist(), strict=True))
     return [
         ReadJob(
             found.files[int(files[first])],
-            parts[first][1],
-            parts[last - 1][2],
-            parts[first:last],
+            int(starts[first]),
+            int(ends[last - 1]),
+            order[first:last].astype(np.intp),
+            starts[first:last],
+            ends[first:last],
         )
         for first, last in reads
     ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import zlib
 from collections.abc import Callable
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import deflate
@@ -20,7 +21,7 @@ from shardreader.errors import FormatFault
 if TYPE_CHECKING:
     import zstandard
 
-__all__ = ["ENCODINGS", "inflate", "most_stored_bytes"]
+__all__ = ["ENCODINGS", "inflate", "loaded_libdeflate", "most_stored_bytes"]
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_WINDOW = 31  # zlib: a gzip wrapper around the largest window
@@ -70,6 +71,13 @@ def inflate(stored: bytes, start: int, end: int, *, encoding: str, most_bytes: i
     b'abc'
     """
     return ENCODINGS[encoding](stored, start, end, most_bytes)
+
+
+def loaded_libdeflate() -> ModuleType | None:
+    """The module `libdeflate` where it is usable; loads numba."""
+    with compiling:
+        from shardreader import libdeflate
+    return libdeflate if libdeflate.usable() else None
 
 
 def most_stored_bytes(encoding: str, most_bytes: int) -> int:

@@ -80,11 +80,17 @@ def _refuse_constant(name: str) -> None:
 
 
 def _nesting(value: object) -> int:
-    if isinstance(value, dict):
-        return 1 + max(map(_nesting, value.values()), default=0)
-    if isinstance(value, list):
-        return 1 + max(map(_nesting, value), default=0)
-    return 0
+    depth = 0
+    level: list[Any] = [value] if isinstance(value, (dict, list)) else []
+    while level:
+        depth += 1
+        level = [
+            item
+            for outer in level
+            for item in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(item, (dict, list))
+        ]
+    return depth
 
 
 def shown(value: object) -> str:

@@ -53,6 +53,21 @@ class VolumeFiles:
             self.scale.key, *file_names
         )
 
+    def calls_partial(self, file_name: str) -> bool:
+        """Whether the manifest, as it is now, calls a shard partial.
+
+        A fetch may have made the shard whole since the volume was opened.
+        """
+        if self.manifest is None or not self._says_partial(self.manifest, file_name):
+            return False
+        now = read_manifest(self.directory, self.manifest_path)
+        return now is None or self._says_partial(now, file_name)
+
+    def _says_partial(self, manifest: Manifest, file_name: str) -> bool:
+        scale = manifest.scales.get(self.scale.key)
+        record = None if scale is None else scale.files.get(file_name)
+        return record is not None and record.state == "partial"
+
 
 def read_volume_files(
     path: str | os.PathLike[str], scale: object, manifest: str | os.PathLike[str] | None

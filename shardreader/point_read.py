@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shardreader.chunk import ChunkDecoder, PointBatch
+from shardreader.chunk import ChunkDecoder, EncodedChunks, ManyChunksDecoder, PointBatch
 from shardreader.chunk_source import ChunkSource
 from shardreader.chunk_visit import not_downloaded
 from shardreader.compile_lock import compiling
@@ -20,6 +20,7 @@ from shardreader.errors import (
 )
 from shardreader.found import Found
 from shardreader.grid import ChunkGrid, triples
+from shardreader.stored_reader import ConsumeMany
 
 __all__ = ["PointRead", "refuse_points"]
 
@@ -63,17 +64,16 @@ class PointRead:
     def _group(self) -> None:
         with compiling:
             # numba, on the first lookup only
-            from shardreader.grouping import cells_of_points, sort_by_key
+            from shardreader.grouping import group_points
 
-        valid = np.flatnonzero(self.status == PointStatus.OK)
-        placed = cells_of_points(self.voxels, valid, self._grid)
-        order, distinct, self._firsts = sort_by_key(placed.keys)
+        grouped = group_points(self.voxels, self.status, self._grid)
+        self.cells, self._firsts = grouped.cells, grouped.firsts
         self._first_list: list[int] = self._firsts.tolist()
         self.batch = PointBatch(
-            placed.packed[order], placed.bits, valid[order], self._labels, self.status
+            grouped.packed, grouped.bits, grouped.order, self._labels, self.status
         )
-        self.cells = placed.cells_of(distinct)
-        self._cell_shapes = triples(self._grid.cell_extents(self.cells)[1])
+        self._shapes = np.ascontiguousarray(self._grid.cell_extents(self.cells)[1])
+        self._cell_shapes = triples(self._shapes)
 
     def settle(self, found: Found, rows: NDArray[np.intp]) -> None:
         """Give points whose chunk is not stored the status of the chunk."""
@@ -97,6 +97,16 @@ class PointRead:
         if fault is not None:
             self._damaged_in_part.add(row)
             raise fault
+
+    @property
+    def consume_many(self) -> ConsumeMany | None:
+        """Reads the labels of several chunks' points at once; None where that cannot be."""
+        decoder = self._decoder
+        if not isinstance(decoder, ManyChunksDecoder):
+            return None
+        return lambda *chunks: decoder.read_voxels_of_chunks(
+            EncodedChunks(*chunks), self._shapes, self.batch, self._firsts
+        )
 
     def fail(self, row: int, error: ChunkError) -> None:
         """Mark the points of a damaged chunk, and remember why."""

@@ -17,7 +17,7 @@ from shardreader.findings import (
     ShardTotals,
 )
 from shardreader.minishard_check import ShardChunks
-from shardreader.shard_chunks_check import Counter, check_chunks
+from shardreader.shard_chunks_check import LabelRows, check_chunks
 from shardreader.shard_file import FileChecksum, ShardFile
 from shardreader.shard_index_check import ShardIndices, check_indices
 from shardreader.shard_job import LEVELS, ShardJob
@@ -26,7 +26,7 @@ from shardreader.store import FileIdentity, LocalStore, StaleFileError
 __all__ = ["LEVELS", "ShardJob", "check_shard"]
 
 
-def check_shard(job: ShardJob, count: Counter | None = None) -> ShardResult:
+def check_shard(job: ShardJob, label_rows: LabelRows | None = None) -> ShardResult:
     """Check one shard file and say all that is wrong with it.
 
     Whatever the file is, there is a result: a damaged chunk hides no other, and a damaged
@@ -35,8 +35,8 @@ def check_shard(job: ShardJob, count: Counter | None = None) -> ShardResult:
     Parameters
     ----------
     job : ShardJob
-    count : callable, optional
-        As in `check_chunks`, for who makes something of the chunks while they are read.
+    label_rows : LabelRows, optional
+        As in `check_chunks`: gets what the chunks hold while they are checked.
 
     Examples
     --------
@@ -50,12 +50,12 @@ def check_shard(job: ShardJob, count: Counter | None = None) -> ShardResult:
     """
     store = LocalStore(job.directory)
     try:
-        return _check(job, store, count)
+        return _check(job, store, label_rows)
     finally:
         store.close()
 
 
-def _check(job: ShardJob, store: LocalStore, count: Counter | None) -> ShardResult:
+def _check(job: ShardJob, store: LocalStore, label_rows: LabelRows | None) -> ShardResult:
     try:
         identity = store.identity(job.file)
     except ShardError:
@@ -65,7 +65,7 @@ def _check(job: ShardJob, store: LocalStore, count: Counter | None) -> ShardResu
         return _without_file(job, FindingKind.UNREADABLE, "a file that can be read", str(error))
     if identity is None:
         return _without_file(job, FindingKind.FILE_CHANGED, "a file", "none any more")
-    return _FileCheck(job, store, identity, count).run()
+    return _FileCheck(job, store, identity, label_rows).run()
 
 
 def _without_file(job: ShardJob, kind: FindingKind, expected: str, found: str) -> ShardResult:
@@ -78,10 +78,10 @@ def _without_file(job: ShardJob, kind: FindingKind, expected: str, found: str) -
 
 class _FileCheck:
     def __init__(
-        self, job: ShardJob, store: LocalStore, identity: FileIdentity, count: Counter | None
+        self, job: ShardJob, store: LocalStore, identity: FileIdentity, label_rows: LabelRows | None
     ) -> None:
         self.job = job
-        self.count = count
+        self.label_rows = label_rows
         self.file = ShardFile(store, job.scale, job.spec, job.shard_number, identity)
         self.findings: list[Finding] = []
         self.totals = ShardTotals(shards=1, file_bytes=identity.size)
@@ -155,7 +155,7 @@ class _FileCheck:
 
     def _look_into(self, chunks: ShardChunks) -> None:
         checksum = self.checksum if self.job.box is None else None
-        outcome = check_chunks(self.job, self.file, chunks, checksum, self.count)
+        outcome = check_chunks(self.job, self.file, chunks, checksum, self.label_rows)
         self.findings += outcome.findings
         self.totals += outcome.totals
         self.faces = outcome.faces

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shardreader.chunk_check import ChunkCheck, ChunkFault
+from shardreader.cseg.chunk_rows import ChunkRows
 from shardreader.findings import FaceCounts, Finding, FindingKind, ShardTotals
 from shardreader.grid import Triple, triples
 from shardreader.inflate import most_stored_bytes
@@ -16,15 +18,25 @@ from shardreader.minishard_check import ShardChunks
 from shardreader.shard_file import CHUNK_GAP_BYTES, FileChecksum, Part, ShardFile
 from shardreader.shard_job import ShardJob
 
-__all__ = ["ChunksOutcome", "Counter", "check_chunks"]
-
-Counter = Callable[[ChunkCheck, int, bytes, Triple], "ChunkFault | None"]
+__all__ = ["ChunksOutcome", "LabelRows", "check_chunks"]
 
 # Encodings that carry a checksum of their data.
 _CHECKED_ENCODINGS = ("gzip",)
 # Chunks whose block faces are looked at: enough for a judgement, few enough to cost little.
 _LEAST_FACE_CHUNKS, _MOST_FACE_CHUNKS = 4, 64
 _CHUNKS_PER_FACE_CHUNK = 16
+
+
+class LabelRows(Protocol):
+    """Takes the labels of chunks and their voxels while the chunks are checked."""
+
+    def add(
+        self,
+        chunk_ids: NDArray[np.uint64],
+        labels: NDArray[np.uint64],
+        voxels: NDArray[np.int64],
+    ) -> None:
+        """Add rows of a chunk and a label, all of shape (n,)."""
 
 
 @dataclass
@@ -41,7 +53,7 @@ def check_chunks(
     file: ShardFile,
     chunks: ShardChunks,
     checksum: FileChecksum | None,
-    count: Counter | None = None,
+    label_rows: LabelRows | None = None,
 ) -> ChunksOutcome:
     """Look into every chunk that is `readable` and in the job's box.
 
@@ -49,8 +61,8 @@ def check_chunks(
     ----------
     checksum : FileChecksum or None
         Gets all that is read.
-    count : callable, optional
-        Gets each chunk's id, encoded bytes and shape, and checks them in place of the structure.
+    label_rows : LabelRows, optional
+        Gets what the chunks without a fault hold; for volumes of one channel of unsigned integers.
 
     Raises
     ------
@@ -62,7 +74,7 @@ def check_chunks(
     if job.box is not None:
         lower, upper = np.array(job.box.lower), np.array(job.box.upper)
         wanted = wanted & ((chunks.cells >= lower) & (chunks.cells < upper)).all(axis=1)
-    return _ChunksCheck(job, file, chunks, np.flatnonzero(wanted), count).run(checksum)
+    return _ChunksCheck(job, file, chunks, np.flatnonzero(wanted), label_rows).run(checksum)
 
 
 class _ChunksCheck:
@@ -72,26 +84,31 @@ class _ChunksCheck:
         file: ShardFile,
         chunks: ShardChunks,
         rows: NDArray[np.intp],
-        count: Counter | None,
+        label_rows: LabelRows | None,
     ) -> None:
-        self.job, self.file, self.chunks, self.count = job, file, chunks, count
+        self.job, self.file, self.chunks = job, file, chunks
+        self.label_rows = label_rows
+        self.counting = None if label_rows is None else ChunkRows()
         self.check = ChunkCheck(job.volume, job.scale, follow_codes=job.level == "deep")
         self.most_encoded_bytes = self.check.most_encoded_bytes
         self.rng = np.random.default_rng((job.seed, job.shard_number))
         self.outcome = ChunksOutcome()
         self.inflated_chunks = self.inflated_bytes = self.cross_checked = 0
         self.rows = self._fitting(rows)
-        self.shapes = triples(job.scale.grid.cell_extents(chunks.cells[self.rows])[1])
-        self.face_rows = self._choose_face_rows() if count is None else frozenset()
+        self.shapes = np.ascontiguousarray(job.scale.grid.cell_extents(chunks.cells[self.rows])[1])
+        self.face_rows = self._choose_face_rows() if label_rows is None else frozenset()
         fraction = job.cross_check if job.level == "deep" else 0.0
         self.is_crossed = self.rng.random(len(self.rows)) < fraction
 
     def run(self, checksum: FileChecksum | None) -> ChunksOutcome:
         starts, ends = self.chunks.starts[self.rows], self.chunks.ends[self.rows]
-        for part in self.file.read_parts(starts, ends, gap=CHUNK_GAP_BYTES, checksum=checksum):
-            fault = self._check(part, self.shapes[part.row])
-            if fault is not None:
-                self._add(int(self.rows[part.row]), fault)
+        parts = self.file.read_parts(starts, ends, gap=CHUNK_GAP_BYTES, checksum=checksum)
+        for _, of_read in groupby(parts, key=lambda part: id(part.data)):
+            for part in self._leave_out_sound(list(of_read)):
+                (shape,) = triples(self.shapes[part.row : part.row + 1])
+                fault = self._check(part, shape)
+                if fault is not None:
+                    self._add(int(self.rows[part.row]), fault)
         verifiable = self.job.spec.data_encoding in _CHECKED_ENCODINGS
         self.outcome.totals = ShardTotals(
             inflated_chunks=self.inflated_chunks,
@@ -100,6 +117,30 @@ class _ChunksCheck:
             cross_checked_chunks=self.cross_checked,
         )
         return self.outcome
+
+    def _leave_out_sound(self, parts: list[Part]) -> list[Part]:
+        """The parts of one read that need a closer look than all at once can have."""
+        plain = [
+            part
+            for part in parts
+            if part.error is None
+            and part.row not in self.face_rows
+            and not self.is_crossed[part.row]
+        ]
+        if not plain:
+            return parts
+        rows, starts, ends = np.array([(part.row, part.start, part.end) for part in plain]).T
+        encoding = self.job.spec.data_encoding
+        sound, inflated_bytes = self.check.sound(
+            plain[0].data, starts.copy(), ends.copy(), encoding, self.shapes[rows], self.counting
+        )
+        if self.counting is not None and self.label_rows is not None:
+            numbers, labels, voxels = self.counting.take()
+            self.label_rows.add(self.chunks.chunk_ids[self.rows[rows[numbers]]], labels, voxels)
+        self.inflated_chunks += int(sound.sum())
+        self.inflated_bytes += inflated_bytes
+        left_out = set(rows[sound].tolist())
+        return [part for part in parts if part.row not in left_out]
 
     def _check(self, part: Part, cell_shape: Triple) -> ChunkFault | None:
         if part.error is not None:
@@ -111,9 +152,8 @@ class _ChunksCheck:
             return encoded
         self.inflated_chunks += 1
         self.inflated_bytes += len(encoded)
-        if self.count is not None:
-            chunk_id = int(self.chunks.chunk_ids[self.rows[part.row]])
-            return self.count(self.check, chunk_id, encoded, cell_shape)
+        if self.label_rows is not None:
+            return self._count(part, encoded, cell_shape, self.label_rows)
         fault = self.check.structure(encoded, cell_shape)
         if fault is None and part.row in self.face_rows:
             self.outcome.faces += self.check.faces(encoded, cell_shape, self.rng)
@@ -122,6 +162,17 @@ class _ChunksCheck:
             fault = self.check.cross_check(encoded, cell_shape)
             self.cross_checked += fault is None
         return fault
+
+    def _count(
+        self, part: Part, encoded: bytes, cell_shape: Triple, label_rows: LabelRows
+    ) -> ChunkFault | None:
+        counted = self.check.count(encoded, cell_shape)
+        if isinstance(counted, ChunkFault):
+            return counted
+        labels, voxels = counted
+        chunk_id = self.chunks.chunk_ids[self.rows[part.row]]
+        label_rows.add(np.full(len(labels), chunk_id), labels, voxels)
+        return None
 
     def _fitting(self, rows: NDArray[np.intp]) -> NDArray[np.intp]:
         """The rows that are not longer than any chunk can be; the others are never read."""

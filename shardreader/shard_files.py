@@ -67,6 +67,21 @@ class ShardFiles:
             first += part_identity.size
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    def read_into(
+        self,
+        name: str,
+        *,
+        start: int,
+        end: int,
+        identity: FileIdentity | PairIdentity,
+        into: memoryview,
+    ) -> None:
+        """As `LocalStore.read_into`."""
+        if isinstance(identity, FileIdentity):
+            self._store.read_into(name, start=start, end=end, identity=identity, into=into)
+        else:
+            into[: end - start] = self.read(name, start=start, end=end, identity=identity)
+
     def path(self, name: str, identity: FileIdentity | PairIdentity | None = None) -> str:
         """What to call the shard in a message."""
         if isinstance(identity, PairIdentity):

@@ -6,12 +6,15 @@ a file; offsets are rebased to the start of the file here and nowhere else.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shardreader.byterange import ByteRange
+from shardreader.compile_lock import compiling
 from shardreader.errors import FormatFault
 from shardreader.sharding import ShardingSpec
 
@@ -111,6 +114,8 @@ class MinishardIndex:
     sound: NDArray[np.bool_]
     offsets: NDArray[np.uint64]
     sizes: NDArray[np.uint64]
+    usual: bool = False
+    """Whether all are known to be sound."""
 
     @property
     def nbytes(self) -> int:
@@ -125,6 +130,19 @@ class MinishardIndex:
         positions[positions == len(self.chunk_ids)] = 0
         positions[self.chunk_ids[positions] != chunk_ids] = -1
         return positions
+
+    def find_all(
+        self,
+        keys: NDArray[np.uint64],
+        rows: NDArray[np.intp],
+        starts: NDArray[np.int64],
+        ends: NDArray[np.int64],
+    ) -> bool:
+        """Fill in the byte ranges of ``keys[rows]``, if all are stored and known to be sound."""
+        kernels = loaded_kernels() if self.usual else None
+        return kernels is not None and bool(
+            kernels.find_all(self.chunk_ids, self.starts, self.ends, keys, rows, starts, ends)
+        )
 
     def fault(self, position: int, *, shard_index_end: int, file_size: int) -> FormatFault:
         """What is wrong with an entry that is not sound."""
@@ -165,12 +183,58 @@ def decode_minishard_index(
         The length is no multiple of 24, an id stands twice, an id hashes to another shard or
         minishard (`ForeignKeysFault` where all do), or two byte ranges overlap.
     """
+    usual = _parse_usual(decoded, spec, shard_number, minishard_number, file_size)
+    if usual is not None:
+        return usual
     index = parse_minishard_index(
         decoded, shard_index_end=spec.shard_index_end, file_size=file_size
     )
     _check_ids(index.chunk_ids, spec, shard_number, minishard_number)
     _check_overlap(index)
     return index
+
+
+def _parse_usual(
+    decoded: bytes,
+    spec: ShardingSpec,
+    shard_number: int,
+    minishard_number: int,
+    file_size: int,
+) -> MinishardIndex | None:
+    """An index without anything unusual, by a kernel if numba is loaded; else None."""
+    kernels = loaded_kernels()
+    if kernels is None or spec.hash != "identity" or len(decoded) % MINISHARD_ENTRY_BYTES:
+        return None
+    table: NDArray[np.uint64] | None = kernels.parse_sound(
+        decoded,
+        shard_index_end=spec.shard_index_end,
+        file_size=file_size,
+        preshift_bits=spec.preshift_bits,
+        minishard_bits=spec.minishard_bits,
+        shard_bits=spec.shard_bits,
+        shard_number=shard_number,
+        minishard_number=minishard_number,
+    )
+    if table is None:
+        return None
+    ids, starts, ends, offsets, sizes = table
+    sound = np.ones(len(ids), dtype=np.bool_)
+    return MinishardIndex(
+        ids, starts.view(np.int64), ends.view(np.int64), sound, offsets, sizes, usual=True
+    )
+
+
+def loaded_kernels() -> ModuleType | None:
+    """`minishard_kernels`, if numba is loaded: what reads indices alone must not load it."""
+    if not _kernels and "numba" in sys.modules:
+        with compiling:
+            from shardreader import minishard_kernels
+
+            _kernels.append(minishard_kernels)
+    return _kernels[0] if _kernels else None
+
+
+_kernels: list[ModuleType] = []
 
 
 def parse_minishard_index(

@@ -18,6 +18,7 @@ from shardreader.chunk_source import ChunkSource
 from shardreader.errors import (
     FormatFault,
     Location,
+    NotDownloadedError,
     PointStatus,
     ReadError,
     ShardError,
@@ -25,6 +26,7 @@ from shardreader.errors import (
 from shardreader.found import Found, FoundFile
 from shardreader.inflate import inflate, most_stored_bytes
 from shardreader.morton import MORTON_BITS_LIMIT, chunk_ids_of_cells, morton_bits
+from shardreader.shard_coverage import CoverageFault, ShardCoverage
 from shardreader.shard_files import PairIdentity, ShardFiles, parts_of
 from shardreader.shard_index import (
     SHARD_INDEX_ENTRY_BYTES,
@@ -42,6 +44,7 @@ __all__ = ["ShardedSource"]
 
 # The shard index is read in pages, because 2**32 minishards would make it 64 GiB long.
 _PAGE_ENTRIES = 1 << 12
+_FEW_FILES = 16
 # How often a file may change under one search before it is given up.
 _MOST_TRIES = 3
 
@@ -64,6 +67,8 @@ class ShardedSource(ChunkSource):
     spec : ShardingSpec
     grid_size : (int, int, int) or None
         None for a key-value store, whose keys are any 64 bits.
+    calls_partial : callable
+        As `VolumeFiles.calls_partial`.
     """
 
     def __init__(
@@ -77,6 +82,7 @@ class ShardedSource(ChunkSource):
         most_encoded_bytes: int,
         source_has_none: Callable[..., bool],
         source_url: str | None,
+        calls_partial: Callable[[str], bool],
     ) -> None:
         self.files = ShardFiles(store)
         super().__init__(
@@ -91,6 +97,7 @@ class ShardedSource(ChunkSource):
         self.spec = spec
         self.grid_size = grid_size
         self._confirmed: dict[int, FileIdentity | PairIdentity] = {}
+        self.coverage = ShardCoverage(self.files, cache, spec.shard_index_end, calls_partial)
         id_bits = MORTON_BITS_LIMIT if grid_size is None else morton_bits(grid_size)
         self._most_index_bytes = most_minishard_index_bytes(spec, id_bits)
 
@@ -137,6 +144,14 @@ class ShardedSource(ChunkSource):
             byte_range=(int(found.starts[row]), int(found.ends[row])) if in_file else None,
         )
 
+    def absence(self, found: Found, row: int) -> tuple[str, str]:
+        """As `ChunkSource.absence`."""
+        name, identity, _ = found.files[int(found.file_numbers[row])]
+        if identity is None:
+            return super().absence(found, row)
+        fetch = f"shardreader fetch {self.source_url or 'SOURCE'} {self.store.root}"
+        return self.coverage.absence(name, identity, fetch)
+
     def _name(self, shard_number: int) -> str:
         return self.name(self.spec.file_name(shard_number))
 
@@ -150,7 +165,12 @@ class ShardedSource(ChunkSource):
             number, rows = item
             self._find_in_file(found, number, int(shards[rows[0]]), rows, minishards)
 
-        workers.run(search, list(enumerate(groups)))
+        if len(groups) <= _FEW_FILES:
+            # A search of a warm file takes less time than threads take to agree on who runs.
+            for item in enumerate(groups):
+                search(item)
+        else:
+            workers.run(search, list(enumerate(groups)))
         if (found.status == PointStatus.NOT_DOWNLOADED).any():
             self.confirm_copy()
         return found
@@ -198,17 +218,22 @@ class ShardedSource(ChunkSource):
             index = self._minishard_index(shard, minishard)
             if index is None or not len(index.chunk_ids):
                 self._confirm_shard(shard)
-                found.status[rows] = PointStatus.EMPTY
+                self._settle_absent(found, shard, minishard, rows)
                 return
         except FormatFault as fault:
             found.mark_corrupt(rows, self._shard_error(shard, minishard, fault))
             return
+        if index.find_all(found.keys, rows, found.starts, found.ends):
+            found.status[rows] = PointStatus.OK
+            return
         positions = index.positions(found.keys[rows])
         stored = positions >= 0
         sound = stored & index.sound[positions]
-        found.status[rows] = np.where(stored, PointStatus.OK, PointStatus.EMPTY)
+        found.status[rows] = PointStatus.OK
         found.starts[rows] = index.starts[positions]
         found.ends[rows] = index.ends[positions]
+        if not stored.all():
+            self._settle_absent(found, shard, minishard, rows[~stored])
         for at in np.flatnonzero(stored & ~sound).tolist():
             row = rows[at : at + 1]
             bad_entry = index.fault(
@@ -218,6 +243,17 @@ class ShardedSource(ChunkSource):
             )
             found.status[row] = PointStatus.CORRUPT
             found.mark_corrupt(row, self.chunk_error(found, int(row[0]), bad_entry))
+
+    def _settle_absent(
+        self, found: Found, shard: _Shard, minishard: int, rows: NDArray[np.intp]
+    ) -> None:
+        """The status of chunks that a sound index does not have."""
+        try:
+            found.status[rows] = self.coverage.status_of_absent(
+                shard.name, shard.identity, found.keys[rows]
+            )
+        except CoverageFault as fault:
+            found.mark_corrupt(rows, self._shard_error(shard, minishard, fault))
 
     def _minishard_index(self, shard: _Shard, minishard: int) -> MinishardIndex | None:
         """The index of one minishard; None where it has no chunks. Raises FormatFault."""
@@ -293,7 +329,8 @@ class ShardedSource(ChunkSource):
         if self._confirmed.get(shard.number) == shard.identity:
             return
         filled = self._filled_minishards(shard)
-        further = shard.identity.size - self.spec.shard_index_end
+        record_bytes = self.coverage.record_bytes(shard.name, shard.identity)
+        further = shard.identity.size - self.spec.shard_index_end - record_bytes
         if not len(filled) and further:
             raise FormatFault(
                 "shard index",
@@ -336,6 +373,9 @@ class ShardedSource(ChunkSource):
 
     def _shard_error(self, shard: _Shard, minishard: int, fault: FormatFault) -> ShardError:
         path = self.files.path(shard.name, shard.identity)
+        if isinstance(fault, CoverageFault):
+            location = Location(path, shard.number, byte_range=fault.where)
+            return ShardError.from_fault(fault, location, self.advice(path))
         try:
             where = self._minishard_range(shard, minishard)
         except FormatFault:
@@ -349,6 +389,11 @@ class ShardedSource(ChunkSource):
         minishard = 0
         try:
             self._confirm_shard(shard)
+            if self.coverage.record(shard.name, shard.identity) is not None:
+                raise NotDownloadedError(
+                    f"{self.files.path(shard.name, shard.identity)}: has only some of the keys of "
+                    "its source, as its coverage record says; copy it whole"
+                )
             for minishard in self._filled_minishards(shard).tolist():
                 index = self._minishard_index(shard, minishard)
                 if index is not None:
@@ -360,6 +405,7 @@ class ShardedSource(ChunkSource):
 
 def _runs(values: NDArray[Any], rows: NDArray[np.intp]) -> list[NDArray[np.intp]]:
     """Cut `rows` where the parallel `values` change."""
-    if len(rows) == 0:
-        return []
-    return np.split(rows, np.flatnonzero(values[1:] != values[:-1]) + 1)
+    if len(rows) < 2:
+        return [rows] if len(rows) else []
+    cuts = (np.flatnonzero(values[1:] != values[:-1]) + 1).tolist()
+    return [rows[a:b] for a, b in zip([0, *cuts], [*cuts, len(rows)], strict=True)]

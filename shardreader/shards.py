@@ -103,6 +103,7 @@ class Shards:
             most_encoded_bytes=_MOST_VALUE_BYTES,
             source_has_none=lambda *_: False,
             source_url=None,
+            calls_partial=lambda _: False,
         )
 
     def get(self, key: SupportsIndex) -> bytes | None:

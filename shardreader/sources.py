@@ -36,4 +36,5 @@ def make_source(
         most_encoded_bytes=most_encoded_bytes,
         source_has_none=files.source_has_none,
         source_url=files.source_url,
+        calls_partial=files.calls_partial,
     )

@@ -29,6 +29,7 @@ _READ_FLAGS = (
 )
 _MOST_PER_CALL = 1 << 30  # some systems refuse a read of 2 GiB or more
 _HAS_PREAD = hasattr(os, "pread")
+_HAS_PREADV = hasattr(os, "preadv")
 # Windows does not replace a file that a reader holds, and `fetch` replaces shards.
 _KEEPS_HANDLES = os.name != "nt"
 
@@ -78,6 +79,8 @@ class LocalStore:
 
     def path(self, name: str) -> str:
         """The whole path of a file, for messages and calls of the operating system."""
+        if os.sep == "/" and ".." not in name and "./" not in name:
+            return os.path.join(self.root, name)
         return os.path.normpath(os.path.join(self.root, *name.split("/")))
 
     def identity(self, name: str) -> FileIdentity | None:
@@ -127,6 +130,23 @@ class LocalStore:
         if len(data) != end - start:
             raise StaleFileError(name)
         return data
+
+    def read_into(
+        self, name: str, *, start: int, end: int, identity: FileIdentity, into: memoryview
+    ) -> None:
+        """As `read`, into the beginning of memory that is there already."""
+        if not _HAS_PREADV:
+            into[: end - start] = self.read(name, start=start, end=end, identity=identity)
+            return
+        with self._open(name, identity) as handle:
+            try:
+                complete = _read_into(handle, start, into[: end - start])
+            except OSError as error:
+                raise read_error(
+                    self.path(name), f"read its bytes [{start}, {end})", error
+                ) from error
+        if not complete:
+            raise StaleFileError(name)
 
     def close(self) -> None:
         """Close the descriptors; a later read opens them anew."""
@@ -253,6 +273,17 @@ def _read_at(handle: _Handle, position: int, length: int) -> bytes:
         position += len(piece)
         length -= len(piece)
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _read_into(handle: _Handle, position: int, into: memoryview) -> bool:
+    """Fill `into` from `position` on; False where the file ends before that."""
+    while len(into):
+        count = os.preadv(handle.descriptor, [into], position)
+        if not count:
+            return False
+        into = into[count:]
+        position += count
+    return True
 
 
 def read_error(path: str, action: str, error: OSError) -> ReadError:

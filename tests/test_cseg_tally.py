@@ -200,7 +200,7 @@ def test_tallies_are_added(with_boxes):
         part.add_voxels(volume[start : start + 4], (start, 0, 0))
         total.add(part)
     check(total, volume, (0, 0, 0), with_boxes=with_boxes)
-    total.add_filled(9, (100, 100, 100), (102, 103, 104))
+    total.add_label(9, 24, (100, 100, 100), (102, 103, 104))
     labels, counts, corners = total.result()
     (at,) = np.flatnonzero(labels == 9)
     assert counts[at] == (volume == 9).sum() + 24
@@ -230,11 +230,10 @@ def test_numba_keeps_a_kernel_by_the_digest_of_all_files_that_it_is_made_of(tmp_
         "import inner\ntwice = inner.twice\ndef kernel(x):\n    return twice(x) + 1\n"
     )
     code = (
-        "import json, pathlib, outer, inner\n"
+        "import json, outer, inner\n"
         "from numba import int64\n"
         "from shardreader.compiling import compile_cached\n"
-        "files = [pathlib.Path(m.__file__) for m in (outer, inner)]\n"
-        "kernel = compile_cached(outer.kernel, int64(int64), sources=files)\n"
+        "kernel = compile_cached(outer.kernel, int64(int64), parts=(inner,))\n"
         "hits = sum(kernel.stats.cache_hits.values())\n"
         "print(json.dumps([kernel(5), hits]))\n"
     )

@@ -236,16 +236,10 @@ def progress(
     shares_terminal : bool
         Whether the answer goes to standard output; a bar would be mixed into it on a terminal.
     """
-    if not sys.stderr.isatty() or (shares_terminal and sys.stdout.isatty()):
-        yield lambda _done: None
-        return
-    from tqdm import tqdm
+    from shardreader.progress_bar import progress_bar
 
-    with tqdm(total=total, unit=unit, unit_scale=True, file=sys.stderr) as bar:
-
-        def show(done: int) -> None:
-            bar.update(done - bar.n)
-
+    mixed = shares_terminal and sys.stdout.isatty()
+    with progress_bar(total, unit, wanted=not mixed) as show:
         yield show
 
 

@@ -18,13 +18,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from shardreader.cseg.kernels import Kernels
+    from shardreader.cseg.many import ManyKernels
 
-__all__ = ["OK", "block_grid", "check_blocks", "decode_box", "explain", "read_voxels"]
+__all__ = [
+    "OK",
+    "Words",
+    "block_grid",
+    "check_blocks",
+    "check_chunks",
+    "decode_box",
+    "decode_boxes",
+    "explain",
+    "read_voxels",
+    "read_voxels_of_chunks",
+]
 
 Labels = npt.NDArray[np.uint32] | npt.NDArray[np.uint64]
 
 _compiled: dict[int, "Kernels"] = {}
+_many: dict[int, "ManyKernels"] = {}
 _check: list["Callable[..., int]"] = []
+_check_many: list["Callable[..., None]"] = []
 
 
 def decode_box(
@@ -170,6 +184,114 @@ def read_voxels(
     )
 
 
+def decode_boxes(
+    words: Words,
+    first_words: npt.NDArray[np.int64],
+    lengths: npt.NDArray[np.int64],
+    rows: npt.NDArray[np.int64],
+    cell_shapes: npt.NDArray[np.int64],
+    block_size: Triple,
+    lowers: npt.NDArray[np.int64],
+    uppers: npt.NDArray[np.int64],
+    out: Labels,
+    out_firsts: npt.NDArray[np.int64],
+    out_strides: Triple,
+) -> npt.NDArray[np.bool_]:
+    """Decode a box of each of several chunks of one channel, as :func:`decode_box` does of one.
+
+    Parameters
+    ----------
+    words : (n,) array of '<u4', contiguous
+        Memory with all encodings.
+    first_words, lengths : (k,) arrays of int64
+        Where in `words` each encoding begins, and its words.
+    rows : (k,) array of int64
+        Which row of the tables belongs to each.
+    cell_shapes, lowers, uppers : (m, 3) arrays of int64, contiguous
+        Tables of what :func:`decode_box` takes of a chunk.
+    out_firsts : (m,) array of int64
+        Table of the item of `out` for the voxel at `lower`.
+    block_size, out, out_strides
+        As in :func:`decode_box`.
+
+    Returns
+    -------
+    (k,) array of bool
+        False where something is wrong, which :func:`decode_box` tells.
+    """
+    done = np.zeros(len(rows), dtype=np.bool_)
+    kernels = _many.get(out.itemsize) or _load_many(out.itemsize)
+    kernels.decode_boxes(
+        words,
+        first_words,
+        lengths,
+        rows,
+        cell_shapes,
+        block_size,
+        lowers,
+        uppers,
+        out,
+        out_firsts,
+        out_strides,
+        done,
+    )
+    return done
+
+
+def read_voxels_of_chunks(
+    words: Words,
+    first_words: npt.NDArray[np.int64],
+    lengths: npt.NDArray[np.int64],
+    rows: npt.NDArray[np.int64],
+    cell_shapes: npt.NDArray[np.int64],
+    block_size: Triple,
+    packed: npt.NDArray[np.uint64],
+    firsts: npt.NDArray[np.int64],
+    bits_x: int,
+    bits_y: int,
+    order: npt.NDArray[np.int64],
+    labels: Labels,
+    status: npt.NDArray[np.uint8],
+    corrupt: int,
+) -> npt.NDArray[np.bool_]:
+    """Read single voxels of several chunks of one channel, as :func:`read_voxels` does of one.
+
+    Parameters
+    ----------
+    words, first_words, lengths, rows, cell_shapes, block_size
+        As in :func:`decode_boxes`.
+    firsts : (m + 1,) array of int64
+        Row r's voxels are those from ``firsts[r]`` to ``firsts[r + 1]`` of `packed` and `order`.
+    packed, bits_x, bits_y, order, labels, status, corrupt
+        As in :func:`read_voxels`.
+
+    Returns
+    -------
+    (k,) array of bool
+        False where something is wrong, which :func:`read_voxels` tells.
+    """
+    done = np.zeros(len(rows), dtype=np.bool_)
+    kernels = _many.get(labels.itemsize) or _load_many(labels.itemsize)
+    kernels.read_voxels_of_chunks(
+        words,
+        first_words,
+        lengths,
+        rows,
+        cell_shapes,
+        block_size,
+        packed,
+        firsts,
+        bits_x,
+        bits_y,
+        order,
+        labels,
+        status,
+        corrupt,
+        done,
+    )
+    return done
+
+
 def check_blocks(
     words: Words,
     num_channels: int,
@@ -211,6 +333,56 @@ def check_blocks(
     )
 
 
+def check_chunks(
+    words: Words,
+    first_words: npt.NDArray[np.int64],
+    lengths: npt.NDArray[np.int64],
+    rows: npt.NDArray[np.int64],
+    cell_shapes: npt.NDArray[np.int64],
+    block_size: Triple,
+    label_words: int,
+    *,
+    follow_codes: bool,
+) -> npt.NDArray[np.bool_]:
+    """Check several chunks of one channel, as :func:`check_blocks` does one.
+
+    Parameters
+    ----------
+    words, first_words, lengths, rows, cell_shapes, block_size
+        As in :func:`decode_boxes`.
+    label_words, follow_codes
+        As in :func:`check_blocks`.
+
+    Returns
+    -------
+    (k,) array of bool
+        False where something is wrong, which :func:`check_blocks` tells.
+    """
+    done = np.zeros(len(rows), dtype=np.bool_)
+    kernel = _check_many[0] if _check_many else _load_check_many()
+    kernel(
+        words,
+        first_words,
+        lengths,
+        rows,
+        cell_shapes,
+        block_size,
+        label_words,
+        int(follow_codes),
+        done,
+    )
+    return done
+
+
+def _load_check_many() -> "Callable[..., None]":
+    with compiling:
+        if not _check_many:
+            from shardreader.cseg.many import compile_check_chunks
+
+            _check_many.append(compile_check_chunks())
+        return _check_many[0]
+
+
 def _load_check() -> "Callable[..., int]":
     with compiling:
         if not _check:
@@ -218,6 +390,15 @@ def _load_check() -> "Callable[..., int]":
 
             _check.append(compile_check())
         return _check[0]
+
+
+def _load_many(label_bytes: int) -> "ManyKernels":
+    with compiling:
+        if label_bytes not in _many:
+            from shardreader.cseg.many import compile_many
+
+            _many[label_bytes] = compile_many(label_bytes)
+        return _many[label_bytes]
 
 
 def _load(label_bytes: int) -> "Kernels":

@@ -6,7 +6,7 @@ from numba's cache.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,13 +15,49 @@ from shardreader.compile_lock import compiling
 from shardreader.cseg.faults import OK, Triple, Words
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from shardreader.cseg.tally_kernels import TallyKernels
 
-__all__ = ["LabelTally"]
+__all__ = ["ChunkBoxes", "LabelTally", "one_chunk"]
 
 _FEWEST = 64
 _NOWHERE = np.repeat(np.array([np.iinfo(np.int64).max, np.iinfo(np.int64).min]), 3)
 _compiled: list[TallyKernels] = []
+_translate: dict[int, Callable[..., int]] = {}
+
+
+class ChunkBoxes(NamedTuple):
+    """Encodings in one array, and the part of each that is meant.
+
+    Attributes
+    ----------
+    words : ndarray of '<u4', contiguous
+    first_words, lengths : ndarray of int64, shape (k,)
+        Where each encoding begins, and its length, in words.
+    rows : ndarray of int64, shape (k,)
+        Its row in the tables that follow.
+    cell_shapes, lowers, uppers : ndarray of int64, shape (m, 3)
+        Voxels of the chunk, and the half-open box in voxels from its corner.
+    """
+
+    words: Words
+    first_words: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
+    cell_shapes: npt.NDArray[np.int64]
+    lowers: npt.NDArray[np.int64]
+    uppers: npt.NDArray[np.int64]
+
+
+def one_chunk(words: Words, cell_shape: Triple, lower: Triple, upper: Triple) -> ChunkBoxes:
+    """The part of a single chunk."""
+    zero, length = np.zeros(1, np.int64), np.array([len(words)], np.int64)
+    return ChunkBoxes(words, zero, length, zero, _row(cell_shape), _row(lower), _row(upper))
+
+
+def _row(triple: Triple) -> npt.NDArray[np.int64]:
+    return np.array([triple], np.int64)
 
 
 class LabelTally:
@@ -51,9 +87,9 @@ class LabelTally:
         self._kernels = _compiled[0] if _compiled else _load()
         self._boxes = boxes
         self._only = None if only is None else np.unique(only.astype(np.uint64, casting="safe"))
-        # Labels so far; blocks or rows that are done (while the arrays grow); only known labels.
-        self._state = np.zeros(3, np.int64)
-        self._scratch: npt.NDArray[np.int64] = np.empty(256 * 7, np.int64)
+        # Labels so far; blocks or rows done; whether only known labels; chunk to go on with.
+        self._state = np.zeros(4, np.int64)
+        self._scratch: npt.NDArray[np.int64] = np.empty(16 * 7, np.int64)
         self._labels = np.empty(0, np.uint64)
         self._counts = np.empty(0, np.int64)
         self._extents = np.empty((0, 6), np.int64)
@@ -66,13 +102,14 @@ class LabelTally:
 
     def clear(self) -> None:
         """Forget all, but keep the memory."""
-        self._state[:] = 0
+        size = len(self)
+        self._counts[:size] = 0
+        self._extents[:size] = _NOWHERE
         self._slots[:] = 0
-        self._counts[:] = 0
-        self._extents[:] = _NOWHERE
+        self._state[:] = 0
         if self._only is not None:
             self._labels[: len(self._only)] = self._only
-            self._state[:] = len(self._only), 0, 1
+            self._state[:] = len(self._only), 0, 1, 0
             self._kernels.fill_slots(len(self._only), self._labels, self._slots)
 
     def add_chunk(
@@ -109,19 +146,50 @@ class LabelTally:
             ``OK``, or a status for :func:`shardreader.cseg.explain`: it is ``OK`` exactly where
             ``decode_box`` decodes that part. On a fault the tally is undefined.
         """
-        kernel = self._kernels.tally_box
-        self._state[1] = 0
+        one = one_chunk(words, cell_shape, lower, upper)
+        channels = num_channels, channel
+        return self.add_chunks(one, *channels, block_size, label_words, _row(origin))
+
+    def add_chunks(
+        self,
+        chunks: ChunkBoxes,
+        num_channels: int,
+        channel: int,
+        block_size: Triple,
+        label_words: int,
+        origins: npt.NDArray[np.int64],
+    ) -> int:
+        """As `add_chunk`, for many chunks in one call without the interpreter lock.
+
+        Parameters
+        ----------
+        chunks : ChunkBoxes
+        num_channels, channel, block_size, label_words
+            As in `add_chunk`.
+        origins : ndarray of int64, shape (m, 3)
+            The first voxel of each row's chunk.
+
+        Returns
+        -------
+        int
+            ``OK``, or the status of the first chunk that has a fault.
+        """
+        kernel = self._kernels.tally_boxes
+        self._state[1], self._state[3] = 0, 0
         while True:
             status = kernel(
-                words,
+                chunks.words,
+                chunks.first_words,
+                chunks.lengths,
+                chunks.rows,
                 num_channels,
                 channel,
-                cell_shape,
+                chunks.cell_shapes,
                 block_size,
                 label_words,
-                lower,
-                upper,
-                origin,
+                chunks.lowers,
+                chunks.uppers,
+                origins,
                 self._state,
                 self._slots,
                 self._labels,
@@ -173,16 +241,72 @@ class LabelTally:
             self._extents,
         )
 
-    def add_filled(self, label: int, lower: Triple, upper: Triple) -> None:
-        """Add a box that is full of one label."""
+    def add_label(self, label: int, voxels: int, lower: Triple, upper: Triple) -> None:
+        """Add voxels of one label and their box."""
         one = LabelTally(boxes=self._boxes)
-        x, y, z = (b - a for a, b in zip(lower, upper, strict=True))
         one._labels[0] = label
-        one._counts[0] = x * y * z
+        one._counts[0] = voxels
         one._state[0] = 1
         if self._boxes:
             one._extents[0] = (*lower, *upper)
         self.add(one)
+
+    def seen(self) -> npt.NDArray[np.uint64]:
+        """The labels in the order in which they were met; valid until more are added."""
+        return self._labels[: len(self)]
+
+    def decode_as(
+        self,
+        values: npt.NDArray[Any],
+        chunks: ChunkBoxes,
+        num_channels: int,
+        channel: int,
+        block_size: Triple,
+        label_words: int,
+        out: npt.NDArray[Any],
+        out_firsts: npt.NDArray[np.int64],
+        out_strides: Triple,
+    ) -> int:
+        """Decode parts of chunks that this tally has counted, to other values than their labels.
+
+        Parameters
+        ----------
+        values : ndarray of uint8, uint32 or uint64, contiguous
+            What each of the labels of `seen` becomes.
+        chunks, num_channels, channel, block_size, label_words
+            As in the call of `add_chunks` that counted them.
+        out : ndarray, 1-D, of the type of `values`
+        out_firsts : ndarray of int64, shape (m,)
+            Item of `out` for the first voxel of each row's part.
+        out_strides : three ints
+            As in :func:`shardreader.cseg.decode_box`.
+
+        Returns
+        -------
+        int
+            As `add_chunks`.
+        """
+        kernel = _translate.get(out.itemsize) or _load_translate(out.itemsize)
+        return kernel(
+            chunks.words,
+            chunks.first_words,
+            chunks.lengths,
+            chunks.rows,
+            num_channels,
+            channel,
+            chunks.cell_shapes,
+            block_size,
+            label_words,
+            chunks.lowers,
+            chunks.uppers,
+            self._slots,
+            self._labels,
+            values,
+            out,
+            out_firsts,
+            out_strides,
+            np.empty(16, out.dtype),
+        )
 
     def result(
         self,
@@ -223,3 +347,12 @@ def _load() -> TallyKernels:
 
             _compiled.append(compile_tally())
         return _compiled[0]
+
+
+def _load_translate(value_bytes: int) -> Callable[..., int]:
+    with compiling:
+        if value_bytes not in _translate:
+            from shardreader.cseg.translate_kernels import compile_translate
+
+            _translate[value_bytes] = compile_translate(value_bytes)
+        return _translate[value_bytes]

@@ -15,25 +15,23 @@ from numba import types
 from numba.extending import intrinsic
 
 from shardreader.compiling import compile_cached, inlined
+from shardreader.cseg import faults, kernels
 from shardreader.cseg.faults import CODE, OK
 from shardreader.cseg.kernels import _open_channel, _read_header, _word
-from shardreader.cseg.sources import SOURCES
 
 ROOM = -1
 """Status: the arrays of the tally are too small for the next block; call again with larger ones."""
 
-# Members of `state`: labels so far; blocks of the box that are done; whether unknown labels are
-# left out.
-SIZE, DONE, FROZEN = 0, 1, 2
-STATE_ITEMS = 3
+# Members of `state`: labels so far; blocks of the box, or rows, that are done; whether unknown
+# labels are left out; chunk to go on with.
+SIZE, DONE, FROZEN, CHUNK = 0, 1, 2, 3
 
-# Of each code of up to 8 bits: voxels, lower and upper corner.
+# Of each code of up to 4 bits: voxels, lower and upper corner.
 SCRATCH_WIDTH = 7
-SCRATCH_ITEMS = 256 * SCRATCH_WIDTH
 
 # Constants to LLVM, but int64 to numba, which compiles one more version for each Python literal.
-_1, _2, _4, _8, _32 = (np.int64(number) for number in (1, 2, 4, 8, 32))
-_ONE = np.uint64(1)
+_1, _2, _4, _32 = (np.int64(number) for number in (1, 2, 4, 32))
+_ONE, _FOUR, _LOW_OF_FOUR = np.uint64(1), np.uint64(4), np.uint64(0xF)
 _LOW_OF_PAIRS = np.uint64(0x55555555)
 _HASH = np.uint64(0x9E3779B97F4A7C15)
 
@@ -156,20 +154,18 @@ def _count_2_bits(words, values, bit, end):
 
 
 @inlined
-def _count_codes(words, values, bits, bit, end, scratch):
-    """Count codes of 4 or 8 bits."""
-    mask = np.uint64((1 << bits) - 1)
+def _count_4_bits(words, values, bit, end, scratch):
     while bit < end:
         width = min(_32, end - bit)
         codes = codes_in_window(words, values, bit, width)
         bit += width
-        code = codes & mask
-        if codes == code * _repeated(bits, width):
-            scratch[SCRATCH_WIDTH * np.int64(code)] += width // bits
+        code = codes & _LOW_OF_FOUR
+        if codes == code * _repeated(_4, width):
+            scratch[SCRATCH_WIDTH * np.int64(code)] += width >> 2
             continue
-        for _ in range(width // bits):
-            scratch[SCRATCH_WIDTH * np.int64(codes & mask)] += 1
-            codes >>= np.uint64(bits)
+        for _ in range(width >> 2):
+            scratch[SCRATCH_WIDTH * np.int64(codes & _LOW_OF_FOUR)] += 1
+            codes >>= _FOUR
 
 
 @inlined
@@ -187,10 +183,8 @@ def _count_row(words, values, bits, voxel, count, scratch):
         scratch[SCRATCH_WIDTH] += odd - both
         scratch[2 * SCRATCH_WIDTH] += high - both
         scratch[3 * SCRATCH_WIDTH] += both
-    elif bits == 4:
-        _count_codes(words, values, _4, bit, end, scratch)
     else:
-        _count_codes(words, values, _8, bit, end, scratch)
+        _count_4_bits(words, values, bit, end, scratch)
 
 
 @inlined
@@ -240,15 +234,13 @@ def _measure_row(words, values, bits, voxel, count, y, z, scratch):
         _measure_codes(words, values, _1, voxel, count, y, z, scratch)
     elif bits == 2:
         _measure_codes(words, values, _2, voxel, count, y, z, scratch)
-    elif bits == 4:
-        _measure_codes(words, values, _4, voxel, count, y, z, scratch)
     else:
-        _measure_codes(words, values, _8, voxel, count, y, z, scratch)
+        _measure_codes(words, values, _4, voxel, count, y, z, scratch)
 
 
 @inlined
 def _tally_small(words, header, block_size, first, shape, label_words, corner, tally, scratch):
-    """Tally `shape` voxels of a block of 1 to 8 bits, from its voxel `first` on."""
+    """Tally `shape` voxels of a block of 1 to 4 bits, from its voxel `first` on."""
     bits, table, entries, values = header
     codes = np.int64(1) << bits
     for code in range(codes):
@@ -288,7 +280,7 @@ def _tally_small(words, header, block_size, first, shape, label_words, corner, t
 
 @inlined
 def _tally_large(words, header, block_size, first, shape, label_words, corner, tally):
-    """Tally `shape` voxels of a block of 16 or 32 bits, run by run."""
+    """Tally `shape` voxels of a block of 8 to 32 bits, run by run."""
     bits, table, entries, values = header
     mask = (np.int64(1) << bits) - 1
     for z in range(shape[2]):
@@ -323,40 +315,26 @@ def _tally_block(words, header, block_size, first, shape, label_words, corner, t
         label = label_at(words, table, np.int64(0), label_words)
         _record(tally, label, shape[0] * shape[1] * shape[2], corner, upper)
         return OK
-    if bits <= 8:
+    if bits <= 4:
         return _tally_small(
             words, header, block_size, first, shape, label_words, corner, tally, scratch
         )
     return _tally_large(words, header, block_size, first, shape, label_words, corner, tally)
 
 
-def tally_box(
-    words,
-    num_channels,
-    channel,
-    cell_shape,
-    block_size,
-    label_words,
-    lower,
-    upper,
-    origin,
-    state,
-    slots,
-    labels,
-    counts,
-    extents,
-    scratch,
-):
-    """See :meth:`shardreader.cseg.tally.LabelTally.add_chunk`."""
+@inlined
+def _tally_box(words, channels, cell_shape, block_size, label_words, box, tally, scratch):
+    """Tally the part of one chunk; after ROOM it goes on at block ``state[DONE]``."""
+    lower, upper, origin = box
     bx, by, bz = block_size
     gx = (cell_shape[0] + bx - 1) // bx
     gy = (cell_shape[1] + by - 1) // by
     gz = (cell_shape[2] + bz - 1) // bz
     header_words = 2 * gx * gy * gz
-    fault, start, length = _open_channel(words, num_channels, channel, header_words)
+    fault, start, length = _open_channel(words, channels[0], channels[1], header_words)
     if fault != OK:
         return fault
-    tally = (state, slots, labels, counts, extents)
+    state, _, labels, _, _ = tally
     number = 0
     for block_z in range(lower[2] // bz, (upper[2] + bz - 1) // bz):
         z0 = max(lower[2], block_z * bz)
@@ -378,8 +356,7 @@ def tally_box(
                     return fault + 16 * block
                 shape = (x1 - x0, y1 - y0, z1 - z0)
                 corner = (origin[0] + x0, origin[1] + y0, origin[2] + z0)
-                voxels = shape[0] * shape[1] * shape[2]
-                most = min(np.int64(1) << bits, entries, voxels)
+                most = min(np.int64(1) << bits, entries, shape[0] * shape[1] * shape[2])
                 if state[FROZEN] == 0 and state[SIZE] + most > len(labels):
                     state[DONE] = number - 1
                     return ROOM
@@ -390,6 +367,53 @@ def tally_box(
                 )
                 if fault != OK:
                     return fault + 16 * block
+    state[DONE] = 0
+    return OK
+
+
+@inlined
+def triple_of(table, row):
+    """A row of an integer array of shape (n, 3)."""
+    return table[row, 0], table[row, 1], table[row, 2]
+
+
+def tally_boxes(
+    words,
+    first_words,
+    lengths,
+    rows,
+    num_channels,
+    channel,
+    cell_shapes,
+    block_size,
+    label_words,
+    lowers,
+    uppers,
+    origins,
+    state,
+    slots,
+    labels,
+    counts,
+    extents,
+    scratch,
+):
+    """See :meth:`shardreader.cseg.tally.LabelTally.add_chunks`."""
+    tally = (state, slots, labels, counts, extents)
+    for i in range(state[CHUNK], len(rows)):
+        row = np.uint64(rows[i])
+        state[CHUNK] = i
+        status = _tally_box(
+            words[first_words[i] : first_words[i] + lengths[i]],
+            (num_channels, channel),
+            triple_of(cell_shapes, row),
+            block_size,
+            label_words,
+            (triple_of(lowers, row), triple_of(uppers, row), triple_of(origins, row)),
+            tally,
+            scratch,
+        )
+        if status != OK:
+            return status
     return OK
 
 
@@ -433,7 +457,7 @@ def fill_slots(size, labels, slots):
 class TallyKernels(NamedTuple):
     """The kernels of a `LabelTally`."""
 
-    tally_box: Callable[..., int]
+    tally_boxes: Callable[..., int]
     tally_voxels: Callable[..., int]
     merge_tally: Callable[..., None]
     fill_slots: Callable[..., None]
@@ -448,13 +472,15 @@ def compile_tally() -> TallyKernels:
     extents, scratch = types.Array(types.int64, 2, "C"), types.Array(types.int64, 1, "C")
     voxels = types.Array(types.uint64, 1, "C", readonly=True)
     tally = (state, slots, labels, counts, extents)
-    chunk = (words, integer, integer, triple, triple, integer)
+    integers = types.Array(integer, 1, "C", readonly=True)
+    triples = types.Array(integer, 2, "C", readonly=True)
+    chunks = (words, integers, integers, integers, integer, integer, triples, triple, integer)
 
     def compiled(function: Callable[..., Any], signature: Any) -> Callable[..., Any]:
-        return compile_cached(function, signature, sources=SOURCES)
+        return compile_cached(function, signature, parts=(kernels, faults))
 
     return TallyKernels(
-        compiled(tally_box, integer(*chunk, triple, triple, triple, *tally, scratch)),
+        compiled(tally_boxes, integer(*chunks, triples, triples, triples, *tally, scratch)),
         compiled(tally_voxels, integer(voxels, triple, triple, *tally)),
         compiled(merge_tally, types.void(integer, labels, counts, extents, *tally)),
         compiled(fill_slots, types.void(integer, labels, slots)),

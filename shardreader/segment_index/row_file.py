@@ -26,7 +26,7 @@ _ADVICE = "is there room on the drive, and may it be written? Go on with --resum
 
 
 class RowFile:
-    """Takes the rows of a shard, chunk by chunk, in any order of the chunks.
+    """Takes the rows of a shard, in any order.
 
     Parameters
     ----------
@@ -38,7 +38,8 @@ class RowFile:
     >>> import tempfile
     >>> path = tempfile.mkdtemp() + "/rows.parquet"
     >>> with RowFile(path) as file:
-    ...     file.add(7, np.array([4, 5], np.uint64), np.array([30, 2]))
+    ...     chunk_ids, labels = np.array([[7, 7], [4, 5]], np.uint64)
+    ...     file.add(chunk_ids, labels, np.array([30, 2]))
     ...     file.finish({"shard": 3})
     (2, 32)
     >>> read_facts(path)
@@ -48,7 +49,7 @@ class RowFile:
     def __init__(self, path: str) -> None:
         self._path = path
         self._part = f"{path}.{os.getpid()}.{id(self)}.part"
-        self._chunks: list[int] = []
+        self._chunks: list[NDArray[np.uint64]] = []
         self._labels: list[NDArray[np.uint64]] = []
         self._voxels: list[NDArray[np.int64]] = []
         self._waiting = 0
@@ -70,9 +71,14 @@ class RowFile:
         if os.path.exists(self._part):
             os.remove(self._part)
 
-    def add(self, chunk_id: int, labels: NDArray[np.uint64], voxels: NDArray[np.int64]) -> None:
-        """Add the segments of a chunk."""
-        self._chunks.append(chunk_id)
+    def add(
+        self,
+        chunk_ids: NDArray[np.uint64],
+        labels: NDArray[np.uint64],
+        voxels: NDArray[np.int64],
+    ) -> None:
+        """Add rows of a chunk and a segment, all of shape (n,)."""
+        self._chunks.append(chunk_ids)
         self._labels.append(labels)
         self._voxels.append(voxels)
         self._waiting += len(labels)
@@ -122,10 +128,9 @@ class RowFile:
     def _flush(self) -> None:
         if not self._waiting:
             return
-        lengths = [len(labels) for labels in self._labels]
         rows = {
             "label": np.concatenate(self._labels),
-            "chunk": np.repeat(np.array(self._chunks, np.uint64), lengths),
+            "chunk": np.concatenate(self._chunks),
             "voxels": np.concatenate(self._voxels),
         }
         with told(self._path, "keep the rows of a shard", _ADVICE):

@@ -10,10 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from shardreader.chunk_check import ChunkCheck, ChunkFault
-from shardreader.cseg.tally import LabelTally
 from shardreader.findings import FileStamp, FindingKind, Severity
-from shardreader.grid import Box, Triple
+from shardreader.grid import Box
 from shardreader.segment_index.row_file import RowFile, read_facts
 from shardreader.shard_check import ShardJob, check_shard
 from shardreader.verification.shard_summary import ShardSummary, summarize
@@ -118,7 +116,7 @@ def index_shard(job: IndexJob) -> ShardRows:
         The rows cannot be written.
     """
     with RowFile(job.rows_path) as file:
-        result = check_shard(job.shard, _Count(file))
+        result = check_shard(job.shard, file)
         doubtful = {
             finding.minishard_number
             for finding in result.findings
@@ -152,22 +150,3 @@ def kept_rows(job: IndexJob) -> ShardRows | None:
         return None  # of another version, or damaged: the shard is indexed again
     of_this = kept.number == job.shard.shard_number and kept.summary.result.stamp == job.stamp
     return kept if of_this and not kept.damage else None
-
-
-class _Count:
-    """Counts the labels of each chunk, and hands them to a row file."""
-
-    def __init__(self, file: RowFile) -> None:
-        self._file = file
-        self._tally = LabelTally()
-
-    def __call__(
-        self, check: ChunkCheck, chunk_id: int, encoded: bytes, cell_shape: Triple
-    ) -> ChunkFault | None:
-        self._tally.clear()
-        fault = check.tally(encoded, cell_shape, self._tally)
-        if fault is None:
-            labels, counts, _ = self._tally.result()
-            first = int(len(labels) > 0 and labels[0] == 0)  # background
-            self._file.add(chunk_id, labels[first:], counts[first:])
-        return fault

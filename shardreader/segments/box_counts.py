@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,6 @@ __all__ = ["BoxCounts"]
 
 # Rows that wait to be added up: 64 MiB of them.
 _MOST_WAITING = 1 << 22
-# Edge, in cells, of the pieces in which what lies around the whole chunks is read.
-_PIECE_EDGE = 8
 
 
 class BoxCounts:
@@ -38,7 +37,7 @@ class BoxCounts:
     >>> counts = BoxCounts(grid, Box((10, 0, 0), (100, 64, 100)))
     >>> counts.inner
     Box(lower=(1, 0, 0), upper=(4, 2, 4))
-    >>> list(counts.outer_parts())
+    >>> [part for part in counts.outer_parts() if not part.is_empty]
     [Box(lower=(10, 0, 0), upper=(32, 64, 100))]
     """
 
@@ -59,18 +58,18 @@ class BoxCounts:
         return first, last
 
     def outer_parts(self) -> Iterator[Box]:
-        """What of the box lies in no inner cell, in pieces that fit into memory."""
+        """Boxes that hold what of the box lies in no inner cell; some are empty."""
         rest = self._box
         if not self.inner.is_empty:
             last = tuple(n - 1 for n in self.inner.upper)
             lower = self._grid.cell_box(self.inner.lower).lower
             upper = self._grid.cell_box(last).upper  # type: ignore[arg-type]
             for axis in (2, 1, 0):
-                yield from self._pieces(_cut(rest, axis, rest.lower[axis], lower[axis]))
-                yield from self._pieces(_cut(rest, axis, upper[axis], rest.upper[axis]))
+                yield _cut(rest, axis, rest.lower[axis], lower[axis])
+                yield _cut(rest, axis, upper[axis], rest.upper[axis])
                 rest = _cut(rest, axis, lower[axis], upper[axis])
         else:
-            yield from self._pieces(rest)
+            yield rest
 
     def add_rows(
         self, chunk_ids: NDArray[np.uint64], labels: NDArray[np.uint64], voxels: NDArray[np.int64]
@@ -81,11 +80,10 @@ class BoxCounts:
         wanted = ((cells >= lower) & (cells < upper)).all(axis=1)
         self._add(labels[wanted], voxels[wanted])
 
-    def add_voxels(self, voxels: NDArray[np.unsignedinteger]) -> None:
-        """Add decoded voxels."""
-        labels, counts = np.unique(voxels, return_counts=True)
+    def add_labels(self, labels: NDArray[Any], voxels: NDArray[np.int64]) -> None:
+        """Add labels that were read, 0 among them."""
         segments = labels != 0
-        self._add(labels[segments].astype(np.uint64), counts[segments].astype(np.int64))
+        self._add(labels[segments].astype(np.uint64), voxels[segments])
 
     def result(self) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
         """Labels and voxel counts, largest first, those of one size by label."""
@@ -109,14 +107,6 @@ class BoxCounts:
         totals = np.zeros(len(labels), np.int64)
         np.add.at(totals, inverse, np.concatenate([part[1] for part in parts]))
         self._waiting, self._rows = [(labels, totals)], 0
-
-    def _pieces(self, part: Box) -> Iterator[Box]:
-        if part.is_empty:
-            return
-        for tile in self._grid.tiles(self._grid.cells_touching(part), _PIECE_EDGE):
-            last = tuple(n - 1 for n in tile.upper)
-            upper = self._grid.cell_box(last).upper  # type: ignore[arg-type]
-            yield part.intersection(Box(self._grid.cell_box(tile.lower).lower, upper))
 
 
 def _whole_cells(grid: ChunkGrid, box: Box) -> Box:

@@ -12,14 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardreader.errors import InfoError, UnknownSegmentError
-from shardreader.grid import Box
+from shardreader.label_queries import LabelQueries
 from shardreader.open_files import VolumeFiles
 from shardreader.segments.box_counts import BoxCounts
 from shardreader.segments.index_coverage import IndexCoverage
 from shardreader.segments.index_file import IndexFile
 from shardreader.segments.segment import Segment
 from shardreader.segments.standing import Standing
-from shardreader.volume_geometry import VolumeGeometry
 
 __all__ = ["SegmentQuestions", "SegmentTable", "refuse_form"]
 
@@ -70,7 +69,7 @@ def refuse_form(files: VolumeFiles) -> None:
         )
 
 
-class SegmentQuestions(VolumeGeometry):
+class SegmentQuestions(LabelQueries):
     """Segments by their labels, from the index that ``shardreader index`` builds."""
 
     def __init__(self, files: VolumeFiles, index: str | os.PathLike[str] | None) -> None:
@@ -78,14 +77,6 @@ class SegmentQuestions(VolumeGeometry):
         self._index_directory = None if index is None else os.path.abspath(os.fspath(index))
         self._index: IndexFile | None = None
         self._standing: Standing | None = None
-
-    @abstractmethod
-    def cutout(self, box: Any) -> NDArray[Any]:
-        """As `Volume.cutout`."""
-
-    @abstractmethod
-    def _inside(self, box: Any, units: str | None, resolution: Sequence[float] | None) -> Box:
-        """As `Volume._inside`."""
 
     @abstractmethod
     def _check_open(self) -> None:
@@ -129,7 +120,7 @@ class SegmentQuestions(VolumeGeometry):
             grid=self._grid,
             resolution=self.resolution,
             coverage=coverage,
-            read_mask=self._read_mask,
+            read_mask=self.mask,
         )
 
     def segments(self, *, min_voxels: int) -> SegmentTable:
@@ -203,7 +194,7 @@ class SegmentQuestions(VolumeGeometry):
                 if number in shards:
                     counts.add_rows(*index.shard_rows(shards[number], *counts.chunk_id_range))
         for part in counts.outer_parts():
-            counts.add_voxels(self.cutout(part))
+            counts.add_labels(*self.label_counts(part))
         coverage = standing.coverage(shards, self._grid.cells_touching(voxels))
         labels, totals = counts.result()
         return SegmentTable(labels.astype(self.dtype), totals, coverage)
@@ -224,10 +215,6 @@ class SegmentQuestions(VolumeGeometry):
     def _close_index(self) -> None:
         if self._index is not None:
             self._index.close()
-
-    def _read_mask(self, box: Box, label: int) -> NDArray[np.bool_]:
-        mask: NDArray[np.bool_] = self.cutout(box) == self.dtype.type(label)
-        return mask
 
     def _label(self, label: int) -> int:
         if isinstance(label, (bool, np.bool_)):

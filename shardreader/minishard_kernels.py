@@ -1,0 +1,159 @@
+"""A minishard index that is as it should be, read and searched in one compiled call. Floor 1.
+
+Imports numba. Whatever is unusual is left to `shard_index`, which says what is wrong.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import types
+from numpy.typing import NDArray
+
+from shardreader.compiling import compile_cached
+
+__all__ = ["find_all", "parse_sound"]
+
+
+def _parse_sound(
+    rows: NDArray[np.uint64],
+    shard_index_end: int,
+    available: int,
+    preshift_bits: int,
+    minishard_mask: int,
+    minishard_number: int,
+    minishard_bits: int,
+    shard_mask: int,
+    shard_number: int,
+    table: NDArray[np.uint64],
+) -> bool:
+    count = np.uint64(table.shape[1])
+    chunk_id = offset = reach = np.uint64(0)
+    for i in range(count):
+        before = chunk_id
+        chunk_id += rows[i]
+        offset += rows[count + i]
+        size = rows[count + count + i]
+        hashed = chunk_id >> preshift_bits
+        if (
+            (i > 0 and chunk_id <= before)
+            or (hashed & minishard_mask) != minishard_number
+            or ((hashed >> minishard_bits) & shard_mask) != shard_number
+            or offset < reach
+            or offset > available
+            or size == 0
+            or size > available - offset
+        ):
+            return False
+        table[0, i] = chunk_id
+        table[1, i] = shard_index_end + offset
+        table[2, i] = shard_index_end + offset + size
+        table[3, i] = offset
+        table[4, i] = size
+        offset += size
+        reach = offset
+    return True
+
+
+def _find_all(
+    chunk_ids: NDArray[np.uint64],
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    keys: NDArray[np.uint64],
+    rows: NDArray[np.int64],
+    found_starts: NDArray[np.int64],
+    found_ends: NDArray[np.int64],
+) -> bool:
+    for i in range(rows.size):
+        row = rows[i]
+        low, high = 0, chunk_ids.size
+        while low < high:
+            middle = (low + high) >> 1
+            if chunk_ids[middle] < keys[row]:
+                low = middle + 1
+            else:
+                high = middle
+        if low == chunk_ids.size or chunk_ids[low] != keys[row]:
+            return False
+        found_starts[row], found_ends[row] = starts[low], ends[low]
+    return True
+
+
+_word = types.uint64
+_words = types.Array(types.uint64, 1, "C", readonly=True)
+_integers = types.Array(types.int64, 1, "C", readonly=True)
+_parse = compile_cached(
+    _parse_sound,
+    types.boolean(_words, *[_word] * 8, types.Array(types.uint64, 2, "C")),
+    nogil=False,
+)
+_find = compile_cached(
+    _find_all,
+    types.boolean(
+        _words, _integers, _integers, _words, _integers, *[types.Array(types.int64, 1, "C")] * 2
+    ),
+    nogil=False,
+)
+
+
+def parse_sound(
+    decoded: bytes,
+    *,
+    shard_index_end: int,
+    file_size: int,
+    preshift_bits: int,
+    minishard_bits: int,
+    shard_bits: int,
+    shard_number: int,
+    minishard_number: int,
+) -> NDArray[np.uint64] | None:
+    """Parse a minishard index of the identity hash that writers in use would write.
+
+    Parameters
+    ----------
+    decoded : bytes
+        After inflate; a multiple of 24 bytes.
+
+    Returns
+    -------
+    ndarray of uint64, shape (5, n), or None
+        Chunk ids, starts and ends in the file, offsets and sizes as the entries say. None unless
+        the ids ascend and belong to this shard and minishard, and the byte ranges are not empty,
+        lie in the file and follow each other.
+    """
+    rows: NDArray[np.uint64] = np.frombuffer(decoded, dtype="<u8")
+    if preshift_bits > 63 or not rows.flags.aligned or file_size < shard_index_end:
+        return None
+    table: NDArray[np.uint64] = np.empty((5, len(rows) // 3), dtype=np.uint64)
+    sound = _parse(
+        rows,
+        shard_index_end,
+        file_size - shard_index_end,
+        preshift_bits,
+        (1 << minishard_bits) - 1,
+        minishard_number,
+        minishard_bits,
+        (1 << shard_bits) - 1,
+        shard_number,
+        table,
+    )
+    return table if sound else None
+
+
+def find_all(
+    chunk_ids: NDArray[np.uint64],
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    keys: NDArray[np.uint64],
+    rows: NDArray[np.int64],
+    found_starts: NDArray[np.int64],
+    found_ends: NDArray[np.int64],
+) -> bool:
+    """Look up the byte ranges of ``keys[rows]`` among ascending chunk ids.
+
+    Returns
+    -------
+    bool
+        Whether all are there; then ``found_starts[rows]`` and ``found_ends[rows]`` are theirs.
+    """
+    every: bool = _find(chunk_ids, starts, ends, keys, rows, found_starts, found_ends)
+    return every

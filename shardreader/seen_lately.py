@@ -1,0 +1,81 @@
+"""Which chunks were read lately: those alone are worth memory in the cache. Floor 1."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["SeenLately"]
+
+_SLOTS = 1 << 16
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+_SLOT_SHIFT = np.uint64(64 - 16)
+_WORD = (1 << 64) - 1
+_keys: NDArray[np.uint64] = np.zeros(_SLOTS, dtype=np.uint64)
+_when: NDArray[np.int64] = np.zeros(_SLOTS, dtype=np.int64)
+_names = itertools.count(1)
+
+
+class SeenLately:
+    """Remembers ranges of files for as long as a cache of their data would keep them.
+
+    Most chunks are read once, and memory for those would cost more than decoding them. A chunk
+    that comes again, before as many bytes as the cache holds have come in between, is worth it.
+
+    A hint, of fixed size: now and then a range is forgotten or taken for another, which costs
+    time and nothing else. Threads may use it at once for the same reason.
+
+    Parameters
+    ----------
+    most_bytes : int
+        Bytes of the cache.
+
+    Examples
+    --------
+    >>> seen = SeenLately(1000)
+    >>> files, starts, sizes = np.array([0, 0]), np.array([0, 70]), np.array([70, 30])
+    >>> seen.again(["file"], files, starts, sizes).tolist()
+    [False, False]
+    >>> seen.again(["file"], files, starts, sizes).tolist()
+    [True, True]
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._passed = 0
+        # All in the process share the tables, which saves memory and the time to get it; what
+        # one saw is no news to another, so each has its own name for a range.
+        self._name = next(_names)
+
+    def again(
+        self,
+        identities: Sequence[Hashable],
+        file_numbers: NDArray[np.int64],
+        starts: NDArray[np.int64],
+        sizes: NDArray[np.int64],
+    ) -> NDArray[np.bool_]:
+        """Which of some ranges have come before lately; they all come now.
+
+        Parameters
+        ----------
+        identities : sequence of hashables
+            One for each file.
+        file_numbers : ndarray of int64, shape (n,)
+            Which of them each range lies in.
+        starts, sizes : ndarray of int64, shape (n,)
+            In bytes; sizes as they count in the cache.
+        """
+        tokens = np.array([hash((self._name, one)) & _WORD for one in identities], np.uint64)
+        keys = (tokens[file_numbers] + starts.astype(np.uint64)) * _MIX
+        slots = (keys >> _SLOT_SHIFT).astype(np.intp)
+        passed = self._passed + np.cumsum(sizes)
+        result: NDArray[np.bool_] = (_keys[slots] == keys) & (
+            passed - _when[slots] <= self._most_bytes
+        )
+        _keys[slots], _when[slots] = keys, passed
+        if len(passed):
+            self._passed = int(passed[-1])
+        return result

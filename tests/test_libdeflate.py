@@ -1,0 +1,124 @@
+"""Many gzip members in one call: against gzip, and against `inflate` for what is not sound."""
+
+from __future__ import annotations
+
+import ctypes
+import gzip
+import random
+import zlib
+
+import deflate
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shardreader import libdeflate, open_volume
+from shardreader.errors import FormatFault
+from shardreader.inflate import inflate
+
+pytestmark = pytest.mark.skipif(not libdeflate.usable(), reason="libdeflate does not show itself")
+
+MOST = 100_000
+
+
+def inflate_all(members: list[bytes], most_bytes: int = MOST) -> list[bytes | None]:
+    """Each member's data by the kernel; None where that leaves the member to `inflate`."""
+    ends = np.cumsum([len(member) for member in members])
+    starts = ends - np.array([len(member) for member in members])
+    offsets, lengths = np.empty_like(starts), np.empty_like(starts)
+    results: list[bytes | None] = []
+    with libdeflate.workspace() as space:
+        stored = np.frombuffer(b"".join(members), np.uint8)
+        first = 0
+        while first < len(members):
+            last = libdeflate.inflate_some(
+                space, stored, starts, ends, first, most_bytes, offsets, lengths
+            )
+            assert last > first
+            for row in range(first, last):
+                at, length = int(offsets[row]), int(lengths[row])
+                assert at % 8 == 0
+                results.append(space.arena[at : at + length].tobytes() if length >= 0 else None)
+            first = last
+    return results
+
+
+@given(st.lists(st.binary(min_size=1, max_size=300), min_size=1, max_size=20))
+def test_whole_members(texts: list[bytes]) -> None:
+    assert inflate_all([gzip.compress(text) for text in texts]) == texts
+
+
+def test_more_than_the_arena_holds() -> None:
+    texts = [bytes([n]) * (libdeflate.ARENA_BYTES // 3 + n) for n in range(10)]
+    assert inflate_all([gzip.compress(text) for text in texts], 1 << 20) == texts
+    too_large = gzip.compress(bytes(libdeflate.ARENA_BYTES + 1))
+    assert inflate_all([too_large, gzip.compress(b"x")], 1 << 30) == [None, b"x"]
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        b"",
+        b"short",
+        gzip.compress(b""),
+        gzip.compress(b"text")[:-1],
+        gzip.compress(b"text") + b"\0",
+        gzip.compress(b"text") + gzip.compress(b"text"),
+        gzip.compress(b"text")[:-4] + (3).to_bytes(4, "little"),
+        gzip.compress(b"text")[:-4] + (5).to_bytes(4, "little"),
+        gzip.compress(b"text")[:-8] + bytes(4) + (4).to_bytes(4, "little"),
+        zlib.compress(b"text" * 10),
+        gzip.compress(bytes(MOST + 1)),
+        bytes(100),
+    ],
+)
+def test_anything_else_is_left_alone(stored: bytes) -> None:
+    assert inflate_all([gzip.compress(b"before"), stored, gzip.compress(b"after")]) == [
+        b"before",
+        None,
+        b"after",
+    ]
+
+
+@given(st.binary(min_size=1, max_size=2000), st.data())
+def test_a_damaged_member_never_passes_for_another(text: bytes, data: st.DataObject) -> None:
+    stored = bytearray(gzip.compress(text))
+    at = data.draw(st.integers(0, len(stored) - 1))
+    stored[at] ^= 1 << data.draw(st.integers(0, 7))
+    (found,) = inflate_all([bytes(stored)])
+    try:
+        expected = inflate(bytes(stored), 0, len(stored), encoding="gzip", most_bytes=MOST)
+    except FormatFault:
+        assert found is None
+    else:
+        assert found in (None, bytes(expected))
+
+
+def test_random_bytes_end_in_no_crash() -> None:
+    rng = random.Random(0)
+    members = [
+        b"\x1f\x8b\x08\0" + rng.randbytes(rng.randrange(200)) + (99).to_bytes(4, "little")
+        for _ in range(500)
+    ]
+    assert set(inflate_all(members)) == {None}
+
+
+class _NoLibrary:
+    def __init__(self, _path: str) -> None:
+        pass
+
+
+def test_where_the_functions_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert deflate._deflate.__file__
+    monkeypatch.setattr(libdeflate, "_functions", [])
+    monkeypatch.setattr(ctypes, "CDLL", _NoLibrary)
+    assert not libdeflate.usable()
+    with open_volume("fixtures/fafb-mini") as vol:
+        points = np.loadtxt("fixtures/fafb-mini/points.csv", delimiter=",", skiprows=1, dtype=int)
+        labels, status = vol.lookup(points[:, :3], units="voxel", return_status=True)
+    monkeypatch.undo()
+    with open_volume("fixtures/fafb-mini") as vol:
+        again, status_again = vol.lookup(points[:, :3], units="voxel", return_status=True)
+    np.testing.assert_array_equal(labels, again)
+    np.testing.assert_array_equal(status, status_again)
