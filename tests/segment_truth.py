@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -27,16 +28,16 @@ def copied(written: Path, parent: Path) -> Path:
 def counts_by_cell(volume: Volume, voxels: NDArray[Any], lower: Triple) -> dict[int, Any]:
     """For each label the voxels in each cell that has some; `voxels` begin at `lower`."""
     found: dict[int, dict[Triple, int]] = {}
-    offset, size = np.array(volume.voxel_offset), np.array(volume.chunk_size)
-    labels, inverse = np.unique(voxels, return_inverse=True)
-    at = np.indices(voxels.shape).reshape(3, -1).T + np.array(lower)
-    rows = np.column_stack([inverse.ravel(), (at - offset) // size])
-    keys, counts = np.unique(rows, axis=0, return_counts=True)
-    for (number, *cell), count in zip(keys.tolist(), counts.tolist(), strict=True):
-        label = int(labels[number])
-        if label:
-            x, y, z = cell
-            found.setdefault(label, {})[x, y, z] = count
+    grid = volume.scale.grid
+    upper = tuple(a + n for a, n in zip(lower, voxels.shape, strict=True))
+    cells = grid.cells_touching(Box(lower, upper))
+    for cell in itertools.product(*map(range, cells.lower, cells.upper)):
+        box = grid.cell_box(cell)
+        part = zip(box.lower, box.upper, lower, strict=True)
+        inside = voxels[tuple(slice(max(a - o, 0), b - o) for a, b, o in part)]
+        labels, counts = np.unique(inside[inside != 0], return_counts=True)
+        for label, count in zip(labels.tolist(), counts.tolist(), strict=True):
+            found.setdefault(label, {})[cell] = count
     return found
 
 

@@ -18,7 +18,15 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # Slow to import, or only there with an extra.
 HEAVY = [
     *("numba", "llvmlite", "tensorstore", "tifffile", "nrrd", "cloudvolume", "dask", "pandas"),
-    *("compressed_segmentation", "jsonschema", "pytest", "hypothesis", "obstore", "scipy"),
+    *(
+        "compressed_segmentation",
+        "jsonschema",
+        "pytest",
+        "hypothesis",
+        "obstore",
+        "scipy",
+        "duckdb",
+    ),
 ]
 
 
@@ -58,6 +66,8 @@ def command(*arguments: str) -> str:
         command("--version"),
         command("lookup", "--help"),
         command("fetch", "--help"),
+        command("index", "--help"),
+        command("segment", "--help"),
         command("info", str(FAFB_MINI)),
         command("info", str(FAFB_MINI), "--json"),
     ],
@@ -68,6 +78,8 @@ def command(*arguments: str) -> str:
         "version",
         "help of lookup",
         "help of fetch",
+        "help of index",
+        "help of segment",
         "info",
         "info --json",
     ],
