@@ -11,11 +11,11 @@ from typing import Any
 
 from shardreader.errors import SegmentIndexError
 
-__all__ = ["connect", "cursor", "quoted", "told"]
+__all__ = ["connect", "cursor", "process_lock", "quoted", "told"]
 
 _MEMORY = "1GB"
-_lock = threading.Lock()
-# By process: a forked child cannot use that of its parent, and must not close it.
+# By process: a forked child cannot use what its parent made, and must not close it.
+_locks: dict[int, threading.Lock] = {}
 _shared: dict[int, Any] = {}
 
 
@@ -69,11 +69,16 @@ def cursor() -> Any:
     SegmentIndexError
         DuckDB is not installed.
     """
-    with _lock:
+    with process_lock():
         if os.getpid() not in _shared:
             spill = os.path.join(tempfile.gettempdir(), f"shardreader-{os.getpid()}.spill")
             _shared[os.getpid()] = connect(memory=_MEMORY, threads=1, spill=spill)
         return _shared[os.getpid()].cursor()
+
+
+def process_lock() -> threading.Lock:
+    """A lock of this process, which no thread of its parent can hold."""
+    return _locks.setdefault(os.getpid(), threading.Lock())
 
 
 def quoted(text: str) -> str:
