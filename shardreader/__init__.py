@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from shardreader.segment_index import IndexReport, build_index
     from shardreader.segments import IndexCoverage, Segment, SegmentTable
     from shardreader.shards import Shards, open_shards
+    from shardreader.snapping import SnapStatus
     from shardreader.verification import Report, verify
     from shardreader.volume import Volume, open_volume
 
@@ -59,6 +60,7 @@ __all__ = [
     "ShardError",
     "ShardReaderError",
     "Shards",
+    "SnapStatus",
     "UnknownSegmentError",
     "Volume",
     "adopt",
@@ -84,6 +86,7 @@ _HOMES = {
     "build_index": "segment_index",
     "fetch": "fetching",
     "Shards": "shards",
+    "SnapStatus": "snapping",
     "open_shards": "shards",
     "open_volume": "volume",
     "verify": "verification",

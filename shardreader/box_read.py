@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shardreader.chunk import BoxDecoder, ChunkParts, EncodedChunks, ManyChunksDecoder
-from shardreader.chunk_labels import ManyTranslatingDecoder
 from shardreader.chunk_source import ChunkSource
 from shardreader.chunk_visit import refuse_chunks, visit_chunks
 from shardreader.errors import ChunkError, PointStatus
-from shardreader.flat_output import FlatOutput
+from shardreader.flat_output import MOST_CACHED_BYTES, FlatOutput
 from shardreader.found import Found
 from shardreader.grid import Box, ChunkGrid, Triple, triples
 from shardreader.stored_reader import ConsumeMany
+from shardreader.translating_decoder import ManyTranslatingDecoder
 from shardreader.workers import Workers
 
 __all__ = ["BoxRead", "cells_of", "check_output", "no_overlap", "read_box"]
+
+
+_LINE_BYTES = 64
 
 
 class BoxRead:
@@ -37,7 +41,9 @@ class BoxRead:
     Attributes
     ----------
     cells : ndarray of int64, shape (n, 3)
-        The chunks that the box touches.
+        The chunks that the box touches, x fastest.
+    in_order : bool
+        Whether they had better come in this order.
     """
 
     def __init__(
@@ -56,6 +62,8 @@ class BoxRead:
         self._dtype = dtype
         self._out = out
         self._target: FlatOutput | None = None
+        # By and by, so that threads get fresh memory for different parts of the array.
+        self.in_order = prod(self._shape) * dtype.itemsize > MOST_CACHED_BYTES
         self._array = out
         self.cells = cells_of(grid.cells_touching(box))
         corners, shapes = grid.cell_extents(self.cells)
@@ -73,8 +81,7 @@ class BoxRead:
         value = self._background() if len(background) else 0
         if self._array is None:
             # Fresh zeroed memory costs no more than fresh memory, but recycled memory does.
-            allocate = np.zeros if len(background) else np.empty
-            self._array = allocate(self._shape, self._dtype, order="F")
+            self._array = aligned_array(self._shape, self._dtype, zeroed=len(background) > 0)
         elif self._target is None and not FlatOutput.fits(self._array):
             self._array = np.zeros(self._shape, self._dtype, order="F")
         if self._target is None:
@@ -139,12 +146,25 @@ def read_box(
         consume=target.consume,
         fail=_raise,
         consume_many=target.consume_many,
+        in_order=target.in_order,
     )
 
 
 def _raise(_row: int, error: ChunkError) -> NoReturn:
     """A box is read whole or not at all."""
     raise error
+
+
+def aligned_array(shape: tuple[int, ...], dtype: np.dtype[Any], *, zeroed: bool) -> NDArray[Any]:
+    """A new array in Fortran order whose memory begins at a whole line of the caches.
+
+    Rows of blocks are then whole lines, which kernels write faster.
+    """
+    size = prod(shape)
+    line = _LINE_BYTES // dtype.itemsize
+    memory = (np.zeros if zeroed else np.empty)(size + line, dtype)
+    skipped = -(memory.ctypes.data // dtype.itemsize) % line
+    return memory[skipped : skipped + size].reshape(shape, order="F")
 
 
 def cells_of(cells: Box) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from shardreader import cseg
 from shardreader.codecs import CODECS, Codec
 from shardreader.errors import FormatFault, PointStatus
-from shardreader.flat_output import FlatOutput
+from shardreader.flat_output import MOST_CACHED_BYTES, FlatOutput
 from shardreader.grid import Triple
 from shardreader.info import COMPRESSED_SEGMENTATION, ScaleInfo, VolumeInfo
 
@@ -249,6 +249,7 @@ class ManyChunksDecoder(_CompressedSegmentation):
             output.flat,
             output.start + parts.first @ np.array(output.strides),
             output.strides,
+            stream=output.flat.nbytes > MOST_CACHED_BYTES,
         )
 
     def read_voxels_of_chunks(

@@ -6,13 +6,14 @@ compressed_segmentation is counted in its packed form; other encodings are decod
 from __future__ import annotations
 
 from collections import deque
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shardreader import cseg
-from shardreader.chunk import ChunkDecoder, ChunkParts, EncodedChunks, make_decoder
+from shardreader.chunk import ChunkDecoder, make_decoder
+from shardreader.cseg.nearest import nearest_voxels
 from shardreader.cseg.tally import ChunkBoxes, LabelTally, one_chunk
 from shardreader.errors import FormatFault
 from shardreader.flat_output import FlatOutput
@@ -22,13 +23,39 @@ from shardreader.label_map import ValuesOf
 
 __all__ = [
     "LabelReader",
-    "ManyTranslatingDecoder",
+    "Nearest",
     "PackedLabels",
-    "chunk_boxes",
     "from_uint64",
     "make_label_reader",
-    "translating_decoder",
+    "take_nearer",
 ]
+
+
+class Nearest(NamedTuple):
+    """Points that look for their label in one chunk; see `cseg.nearest.nearest_voxels`.
+
+    Attributes
+    ----------
+    origin : (int, int, int)
+        The chunk's first voxel.
+    voxel_size : (float, float, float)
+        In nm.
+    points : ndarray of int64, shape (n, 3)
+        In voxels from the chunk's first.
+    labels : ndarray of uint64, shape (n,)
+    best : ndarray of int64, shape (n, 3)
+    squares : ndarray of float64, shape (n,)
+    status : ndarray of int64, shape (n,)
+        Not 0 for points whose search met a fault.
+    """
+
+    origin: Triple
+    voxel_size: tuple[float, float, float]
+    points: NDArray[np.int64]
+    labels: NDArray[np.uint64]
+    best: NDArray[np.int64]
+    squares: NDArray[np.float64]
+    status: NDArray[np.int64]
 
 
 class LabelReader(Protocol):
@@ -74,6 +101,15 @@ class LabelReader(Protocol):
         FormatFault
         Exception
             Whatever `values_of` raises.
+        """
+
+    def nearest(self, encoded: bytes, channel: int, cell_shape: Triple, search: Nearest) -> None:
+        """Look in a chunk for voxels that are nearer to points than the best ones so far.
+
+        Raises
+        ------
+        FormatFault
+            Nothing of the chunk can be read. A fault in one block is noted in `search`.
         """
 
 
@@ -150,6 +186,21 @@ class PackedLabels:
         status = self._translate(chunk, channel, values_of, output, start)
         self._check(status, words, channel, cell_shape)
 
+    def nearest(self, encoded: bytes, channel: int, cell_shape: Triple, search: Nearest) -> None:
+        """As `LabelReader.nearest`."""
+        channels, _, block_size, label_words = self._form(channel)
+        chunk = _words(encoded), channels, channel, cell_shape, block_size, label_words
+        nearest_voxels(
+            *chunk,
+            search.origin,
+            search.voxel_size,
+            search.points,
+            search.labels,
+            search.best,
+            search.squares,
+            search.status,
+        )
+
     def tally_many(
         self, chunks: ChunkBoxes, channel: int, origins: NDArray[np.int64], tally: LabelTally
     ) -> bool:
@@ -186,7 +237,14 @@ class PackedLabels:
         status = tally.add_chunks(chunks, *form, np.zeros_like(chunks.lowers))
         if status == cseg.OK:
             values = values_of(tally.seen())
-            status = tally.decode_as(values, chunks, *form, output.flat, starts, output.strides)
+            status = tally.decode_as(
+                values,
+                chunks,
+                *form,
+                output.flat,
+                starts,
+                output.strides,
+            )
         self._tallies.append(tally)
         return status
 
@@ -251,6 +309,20 @@ class _DecodedLabels:
         values = values_of(labels)
         output.array[..., output_channel][part] = values[numbers].reshape(voxels.shape)
 
+    def nearest(self, encoded: bytes, channel: int, cell_shape: Triple, search: Nearest) -> None:
+        """As `LabelReader.nearest`."""
+        voxels = _as_uint64(self._decode(encoded, channel, cell_shape, (0, 0, 0), cell_shape))
+        sizes = np.array(search.voxel_size)
+        for row, (point, label) in enumerate(zip(search.points, search.labels, strict=True)):
+            # z slowest: of equal distances the first is the one wanted.
+            at = np.argwhere(label == voxels.T)[:, ::-1]
+            if len(at) == 0:
+                continue
+            steps = (at - point) * sizes
+            squares = steps[:, 0] ** 2 + steps[:, 1] ** 2 + steps[:, 2] ** 2
+            first = int(np.argmin(squares))
+            take_nearer(search, row, at[first] + np.array(search.origin), squares[first])
+
     def _decode(
         self, encoded: bytes, channel: int, cell_shape: Triple, lower: Triple, upper: Triple
     ) -> NDArray[Any]:
@@ -260,75 +332,8 @@ class _DecodedLabels:
         return voxels[..., channel]
 
 
-class TranslatingDecoder:
-    """Decodes to what labels become; a `BoxDecoder`.
-
-    Parameters
-    ----------
-    channels : list of int
-        Those that the output has, in its order.
-    """
-
-    def __init__(self, reader: LabelReader, channels: list[int], values_of: ValuesOf) -> None:
-        self._reader = reader
-        self._channels = channels
-        self._values_of = values_of
-
-    def decode_box(
-        self,
-        encoded: bytes,
-        cell_shape: Triple,
-        lower: Triple,
-        upper: Triple,
-        output: FlatOutput,
-        first: Triple,
-    ) -> None:
-        """As `BoxDecoder.decode_box`."""
-        for number, channel in enumerate(self._channels):
-            self._reader.translate(
-                encoded,
-                channel,
-                cell_shape,
-                lower,
-                upper,
-                self._values_of,
-                output,
-                first,
-                number,
-            )
-
-
-class ManyTranslatingDecoder(TranslatingDecoder):
-    """Also decodes many chunks in one compiled call."""
-
-    def __init__(self, reader: PackedLabels, channels: list[int], values_of: ValuesOf) -> None:
-        super().__init__(reader, channels, values_of)
-        self._packed = reader
-
-    def decode_boxes(
-        self, chunks: EncodedChunks, parts: ChunkParts, output: FlatOutput
-    ) -> NDArray[np.bool_]:
-        """As `ManyChunksDecoder.decode_boxes`."""
-        boxes = chunk_boxes(chunks, parts)
-        done = all(
-            self._packed.translate_many(
-                boxes, channel, self._values_of, output, parts.first, number
-            )
-            for number, channel in enumerate(self._channels)
-        )
-        return np.full(len(chunks.rows), done)
-
-
-def chunk_boxes(chunks: EncodedChunks, parts: ChunkParts) -> ChunkBoxes:
-    """Encodings as they are handed over, with the parts that a read wants of them."""
-    encodings = chunks.words, chunks.first_words, chunks.lengths, chunks.rows.astype(np.int64)
-    return ChunkBoxes(*encodings, parts.cell_shape, parts.lower, parts.upper)
-
-
-def translating_decoder(
-    reader: LabelReader, channels: list[int], values_of: ValuesOf
-) -> TranslatingDecoder:
-    """The decoder that suits the encoding."""
-    if isinstance(reader, PackedLabels):
-        return ManyTranslatingDecoder(reader, channels, values_of)
-    return TranslatingDecoder(reader, channels, values_of)
+def take_nearer(search: Nearest, row: int, voxel: NDArray[np.int64], squared: np.float64) -> None:
+    """Keep a voxel that is nearer than the best one, or as near and before it in z, y, x."""
+    here = (float(squared), *voxel[::-1].tolist())
+    if here < (float(search.squares[row]), *search.best[row, ::-1].tolist()):
+        search.best[row], search.squares[row] = voxel, squared

@@ -78,9 +78,11 @@ class ChunkSource(ABC):
         fail: Callable[[int, FormatFault], None],
         workers: Workers,
         consume_many: ConsumeMany | None = None,
+        *,
+        in_order: bool = False,
     ) -> NDArray[np.intp]:
         """As `StoredReader.read`."""
-        return self._reader.read(found, consume, fail, workers, consume_many)
+        return self._reader.read(found, consume, fail, workers, consume_many, in_order=in_order)
 
     def chunk_error(self, found: Found, row: int, fault: FormatFault) -> ChunkError:
         """A fault in a chunk's bytes, with all that is known about where."""

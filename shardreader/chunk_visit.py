@@ -34,6 +34,7 @@ def visit_chunks(
     consume: Callable[[int, bytes], None],
     fail: Callable[[int, ChunkError], None],
     consume_many: ConsumeMany | None = None,
+    in_order: bool = False,
 ) -> None:
     """Find `count` chunks, then read those that are stored.
 
@@ -51,6 +52,8 @@ def visit_chunks(
         Gets a number and its error instead, where the bytes break the format.
     consume_many : callable or None
         As for `StoredReader.read`, with numbers in place of rows.
+    in_order : bool
+        Whether to read in the order of the numbers, and not of the files.
 
     Raises
     ------
@@ -61,7 +64,12 @@ def visit_chunks(
     for _ in range(_MOST_TRIES):
         found = find(rows)
         settle(found, rows)
-        rows = _read(source, workers, found, rows, consume, fail, consume_many)
+        consumers = _Consumers(source, found, rows.tolist(), consume, fail)
+        many = None if consume_many is None else _renumbered(consume_many, rows)
+        stale = source.read(
+            found, consumers.consume, consumers.fail, workers, many, in_order=in_order
+        )
+        rows = rows[stale]
         if len(rows) == 0:
             return
     location = source.location(found, 0)
@@ -71,25 +79,25 @@ def visit_chunks(
     )
 
 
-def _read(
-    source: ChunkSource,
-    workers: Workers,
-    found: Found,
-    rows: NDArray[np.intp],
-    consume: Callable[[int, bytes], None],
-    fail: Callable[[int, ChunkError], None],
-    consume_many: ConsumeMany | None,
-) -> NDArray[np.intp]:
-    numbers = rows.tolist()
+class _Consumers:
+    """The caller's functions, for the rows of one search."""
 
-    def consume_row(row: int, encoded: bytes) -> None:
-        consume(numbers[row], encoded)
+    def __init__(
+        self,
+        source: ChunkSource,
+        found: Found,
+        numbers: list[int],
+        consume: Callable[[int, bytes], None],
+        fail: Callable[[int, ChunkError], None],
+    ) -> None:
+        self._source, self._found, self._numbers = source, found, numbers
+        self._consume, self._fail = consume, fail
 
-    def fail_row(row: int, fault: FormatFault) -> None:
-        fail(numbers[row], source.chunk_error(found, row, fault))
+    def consume(self, row: int, encoded: bytes) -> None:
+        self._consume(self._numbers[row], encoded)
 
-    many = None if consume_many is None else _renumbered(consume_many, rows)
-    return rows[source.read(found, consume_row, fail_row, workers, many)]
+    def fail(self, row: int, fault: FormatFault) -> None:
+        self._fail(self._numbers[row], self._source.chunk_error(self._found, row, fault))
 
 
 def _renumbered(consume_many: ConsumeMany, numbers: NDArray[np.intp]) -> ConsumeMany:

@@ -10,12 +10,24 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import NoReturn
 
-from shardreader.commands import adopt, cutout, fetch, index, info, lookup, segment, verify
+from shardreader.commands import (
+    adopt,
+    cutout,
+    fetch,
+    index,
+    info,
+    labels,
+    lookup,
+    segment,
+    verify,
+)
 from shardreader.commands.common import INCOMPLETE, NOT_RUN, CommandError
 
 __all__ = ["main"]
 
-_COMMANDS: tuple[ModuleType, ...] = (info, lookup, cutout, fetch, adopt, verify, index, segment)
+_COMMANDS: tuple[ModuleType, ...] = (
+    *(info, lookup, cutout, labels, fetch, adopt, verify, index, segment),
+)
 _INTERRUPTED = 130
 _NOT_OPENED = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
 

@@ -9,7 +9,10 @@ from numpy.typing import NDArray
 
 from shardreader.grid import Triple
 
-__all__ = ["FlatOutput"]
+__all__ = ["MOST_CACHED_BYTES", "FlatOutput"]
+
+MOST_CACHED_BYTES = 32 << 20
+"""Larger outputs do not stay in the caches of the processors in use."""
 
 
 class FlatOutput:

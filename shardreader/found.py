@@ -99,11 +99,18 @@ class ReadJob(NamedTuple):
         return ReadJob(self.file, int(starts[0]), int(ends[-1]), self.rows[wanted], starts, ends)
 
 
-def plan_reads(found: Found, rows: NDArray[np.integer[Any]], *, jobs: int) -> list[ReadJob]:
-    """Sort rows by file and offset, and join neighbours into at least `jobs` reads if possible."""
+def plan_reads(
+    found: Found, rows: NDArray[np.integer[Any]], *, jobs: int, in_order: bool = False
+) -> list[ReadJob]:
+    """Sort rows by file and offset, and join neighbours into at least `jobs` reads if possible.
+
+    With `in_order` they are not sorted, and those are joined that are neighbours as they stand.
+    """
     if len(rows) == 0:
         return []
-    order = rows[np.lexsort((found.starts[rows], found.file_numbers[rows]))]
+    order = rows
+    if not in_order:
+        order = rows[np.lexsort((found.starts[rows], found.file_numbers[rows]))]
     files, starts, ends = (
         found.file_numbers[order],
         found.starts[order],

@@ -45,6 +45,9 @@ class LabelCounting(VolumeGeometry):
     _missing: str
 
     @abstractmethod
+    def _check_open(self) -> None: ...
+
+    @abstractmethod
     def _inside(
         self, box: AnyBox, units: str | None, resolution: Sequence[float] | None
     ) -> Box: ...

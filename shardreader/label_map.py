@@ -210,7 +210,7 @@ def _pair_of(mapping: Any) -> tuple[Any, Any]:
             raise TypeError(
                 f"a table for mapping= has two columns, label and value; this one has {columns}"
             )
-        return np.asarray(mapping[columns[0]]), np.asarray(mapping[columns[1]])
+        return mapping[columns[0]], mapping[columns[1]]
     if isinstance(mapping, (tuple, list)) and len(mapping) == 2:
         return mapping[0], mapping[1]
     raise TypeError(

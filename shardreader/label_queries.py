@@ -1,4 +1,4 @@
-"""Boxes of something else than labels. Floor 4; a part of `Volume`."""
+"""Masks, mapped cutouts, and points moved to their label. Floor 4; a part of `Volume`."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardreader.box_read import BoxRead, check_output, read_box
-from shardreader.chunk_labels import translating_decoder
 from shardreader.grid import Box
 from shardreader.label_counting import AnyBox, LabelCounting
 from shardreader.label_map import (
     ValuesOf,
+    exact_labels,
     label_map_of,
     membership_in,
     numbers_in,
     values_as,
 )
+from shardreader.points import points_to_voxels
+from shardreader.snapping import Snapped, Snapping
+from shardreader.translating_decoder import translating_decoder
 
 __all__ = ["LabelQueries"]
 
 
 class LabelQueries(LabelCounting):
-    """Masks, and cutouts whose labels become something else."""
+    """Masks, cutouts whose labels become something else, and points moved to their label."""
 
     def mask(
         self,
@@ -68,6 +71,85 @@ class LabelQueries(LabelCounting):
         channels = [self._checked_channel(channel)]
         mask = self._translated(voxels, channels, membership_in(wanted), np.dtype(np.uint8), None)
         return mask.view(np.bool_)
+
+    def snap(
+        self,
+        points: Any,
+        labels: Any,
+        *,
+        radius_nm: float,
+        units: str | None = None,
+        resolution: Sequence[float] | None = None,
+        channel: int | None = None,
+    ) -> Snapped:
+        """The voxel of a label that is nearest to each point.
+
+        For points that fell just outside their segment. Chunks and their blocks are searched
+        outward from the point; a block whose table lacks the label is not followed.
+
+        Parameters
+        ----------
+        points, units, resolution
+            As in `lookup`.
+        labels : an integer, or integers of the points' shape
+            The label wanted at each point; 0 is a label like any other.
+        radius_nm : float
+            How far to look, in nm; a voxel exactly as far is found.
+        channel : int, optional
+            Required where the volume has more than one.
+
+        Returns
+        -------
+        Snapped
+            ``voxels`` (int64, shape (..., 3)), ``distances`` (float64, nm) and ``status`` (uint8,
+            `SnapStatus`), in input order. Distances are Euclidean, between the middle of the
+            point's voxel and that of the voxel found; of several nearest, the first in the order
+            z, y, x. No point raises: what is damaged or not downloaded, and near enough to matter,
+            is a status.
+
+        Raises
+        ------
+        ReadError
+            The operating system refuses.
+        TypeError
+            No unit, no `channel`, or labels that are no integers.
+        ValueError
+            Labels of another shape; a radius that is negative, no number, or reaches more than
+            100,000 chunks around a point.
+
+        Examples
+        --------
+        >>> import shardreader
+        >>> vol = shardreader.open_volume("fixtures/fafb-mini")
+        >>> found = vol.snap([[61434, 32763, 3060]], 1945564569, units="voxel", radius_nm=100)
+        >>> found.voxels.tolist(), found.distances.tolist()
+        ([[61435, 32763, 3060]], [8.0])
+        """
+        self._check_open()
+        voxels, status, shape = points_to_voxels(
+            points,
+            units=units,
+            resolution=resolution,
+            voxel_size=self.resolution,
+            bounds=self.bounds,
+        )
+        wanted = exact_labels(labels, "labels")
+        if wanted.shape not in ((), shape):
+            raise ValueError(f"labels have the shape {wanted.shape}, the points {shape}")
+        if not 0 <= radius_nm < np.inf:
+            raise ValueError(f"radius_nm must be a distance in nm, not {radius_nm!r}")
+        snapping = Snapping(
+            self._grid,
+            self._label_reader,
+            self._checked_channel(channel),
+            self.resolution,
+            voxels,
+            status,
+            np.broadcast_to(wanted, shape).ravel(),
+            radius_nm,
+        )
+        snapping.run(self._source, self._workers)
+        return snapping.result(shape)
 
     def _cutout_as(
         self,

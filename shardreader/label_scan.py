@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from shardreader.box_read import cells_of
 from shardreader.chunk import ChunkParts, EncodedChunks
-from shardreader.chunk_labels import LabelReader, PackedLabels, chunk_boxes
+from shardreader.chunk_labels import LabelReader, PackedLabels
 from shardreader.chunk_source import ChunkSource
 from shardreader.chunk_visit import not_downloaded, visit_chunks
 from shardreader.cseg.tally import LabelTally
 from shardreader.errors import ChunkError, PointStatus, ShardReaderError
 from shardreader.found import Found
 from shardreader.grid import Box, ChunkGrid, triples
+from shardreader.translating_decoder import chunk_boxes
 from shardreader.workers import Workers
 
 __all__ = ["LabelScan", "scan_labels"]

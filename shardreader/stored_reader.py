@@ -82,12 +82,15 @@ class StoredReader:
         fail: Fail,
         workers: Workers,
         consume_many: ConsumeMany | None = None,
+        *,
+        in_order: bool = False,
     ) -> NDArray[np.intp]:
         """Hand the encoded bytes of every OK row to `consume`, from any of the workers' threads.
 
         `fail` is called instead where a chunk's bytes break the format, also where `consume`
         itself raises a `FormatFault`. With `consume_many`, chunks that are new to this reader go
         there first, many at once, and to `consume` only if that says that they are not done.
+        With `in_order` chunks are read in the order of their rows and not of the files.
 
         Returns
         -------
@@ -117,7 +120,11 @@ class StoredReader:
         again = self._again(found, rows)
         missed = self._serve_cached(found, rows[again], consume, fail, workers)
         jobs = _JOBS_PER_WORKER * workers.threads
-        tasks = _tasks(plan_reads(found, rows[~again], jobs=jobs), at_once, jobs_wanted=jobs)
+        tasks = _tasks(
+            plan_reads(found, rows[~again], jobs=jobs, in_order=in_order),
+            at_once,
+            jobs_wanted=jobs,
+        )
         tasks += [_Task([job], None, keep=True) for job in plan_reads(found, missed, jobs=jobs)]
         if len(rows) <= _FEW_CHUNKS:
             for task in tasks:

@@ -224,7 +224,6 @@ class Volume(SegmentQuestions):
         if voxels.is_empty:
             return np.empty(shape, self.dtype, order="F") if out is None else out
         target = BoxRead(self._grid, self._decoder, voxels, self.dtype, self.num_channels, out)
-
         read_box(self._source, self._workers, target, forgive_absent=self._missing == "zero")
         return target.result()
 

@@ -104,6 +104,7 @@ def decode_box(
         out,
         out_start,
         out_strides,
+        False,
     )
 
 
@@ -196,6 +197,8 @@ def decode_boxes(
     out: Labels,
     out_firsts: npt.NDArray[np.int64],
     out_strides: Triple,
+    *,
+    stream: bool = False,
 ) -> npt.NDArray[np.bool_]:
     """Decode a box of each of several chunks of one channel, as :func:`decode_box` does of one.
 
@@ -213,6 +216,9 @@ def decode_boxes(
         Table of the item of `out` for the voxel at `lower`.
     block_size, out, out_strides
         As in :func:`decode_box`.
+    stream : bool
+        Whether rows that fill lines of memory (64 bytes) are written past the processor's
+        caches: faster where `out` is larger than these, slower else.
 
     Returns
     -------
@@ -233,6 +239,7 @@ def decode_boxes(
         out,
         out_firsts,
         out_strides,
+        stream,
         done,
     )
     return done
@@ -386,7 +393,7 @@ def _load_check_many() -> "Callable[..., None]":
 def _load_check() -> "Callable[..., int]":
     with compiling:
         if not _check:
-            from shardreader.cseg.kernels import compile_check
+            from shardreader.cseg.check_kernel import compile_check
 
             _check.append(compile_check())
         return _check[0]

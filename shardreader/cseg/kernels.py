@@ -6,8 +6,7 @@ of them overflows.  Each offset is checked before it is followed, and is then ma
 a signed index costs a test for negative ones.  int64 and uint64 are never mixed in arithmetic: to
 numba the result is a float.
 
-All kernels stay in this file: numba's cache looks at the date of the file of the outermost function
-and would miss a change in any other.
+What the kernels over many chunks share with these stays in this file.
 """
 
 # The types of a kernel are those of the signature in compile_kernels; numba reads no annotations.
@@ -21,6 +20,7 @@ from numba import types
 from numba.extending import overload
 
 from shardreader.compiling import INNER_OPTIONS, compile_cached, inlined
+from shardreader.cseg import faults, stores
 from shardreader.cseg.faults import (
     BLOCK_HEADERS_CUT,
     CHANNEL_OFFSET,
@@ -31,6 +31,7 @@ from shardreader.cseg.faults import (
     LOOKUP_TABLE_OFFSET,
     OK,
 )
+from shardreader.cseg.stores import LINE_BYTES, stream_item
 
 FILL = 0
 WINDOW = 1
@@ -44,7 +45,8 @@ _overload: Any = overload
 
 
 @inlined
-def _word(words, at):
+def word_at(words, at):
+    """A word as the number that offsets are calculated with."""
     return np.int64(words[np.uint64(at)])
 
 
@@ -64,7 +66,7 @@ def _overload_label(words, table, code, labels):  # noqa: ARG001
 
 
 @inlined
-def _open_channel(words, num_channels, channel, header_words):
+def open_channel(words, num_channels, channel, header_words):
     """Status, first word and length in words of a channel."""
     total = len(words)
     if total < num_channels:
@@ -72,7 +74,7 @@ def _open_channel(words, num_channels, channel, header_words):
     previous = num_channels
     start = end = total
     for number in range(num_channels):
-        offset = _word(words, number)
+        offset = word_at(words, number)
         if offset < previous or offset > total or (number == 0 and offset > num_channels):
             return CHANNEL_OFFSET + 16 * number, 0, 0
         if number == channel:
@@ -86,16 +88,16 @@ def _open_channel(words, num_channels, channel, header_words):
 
 
 @inlined
-def _read_header(words, start, length, header_words, block, block_volume, label_words):
+def read_header(words, start, length, header_words, block, block_volume, label_words):
     """Fault, encoded bits, word of the table, labels that fit behind it, word of the values."""
-    first = _word(words, start + 2 * block)
+    first = word_at(words, start + 2 * block)
     bits = first >> 24
     table = first & 0xFFFFFF
     if bits > 32 or bits & (bits - 1) != 0:
         return ENCODED_BITS, 0, 0, 0, 0
     if table < header_words or table > length - label_words:
         return LOOKUP_TABLE_OFFSET, 0, 0, 0, 0
-    values = _word(words, start + 2 * block + 1)
+    values = word_at(words, start + 2 * block + 1)
     value_words = (bits * block_volume + 31) >> 5
     # The values of a block of 0 bits are not followed, so that they may be said to be anywhere.
     if bits != 0 and (values < header_words or values > length - value_words):
@@ -117,6 +119,23 @@ def choose_path(bits, entries, stride, block_x, first_x, row):
         return GENERAL
     shift = bits * first_x & 31 if bits * block_x & 31 == 0 else 31
     return WINDOW if shift + bits * row <= 64 else GENERAL
+
+
+@inlined
+def _fills_lines(out, at, row, strides):
+    """Whether rows of `row` items from item `at` on are whole lines of memory."""
+    line = np.int64(LINE_BYTES // out.itemsize)
+    first = np.int64(out.ctypes.data) // out.itemsize + at
+    return (first | row | strides[1] | strides[2]) & (line - 1) == 0
+
+
+@inlined
+def _fill_lines(out, at, strides, shape, label):
+    for z in range(shape[2]):
+        for y in range(shape[1]):
+            row = at + y * strides[1] + z * strides[2]
+            for x in range(shape[0]):
+                stream_item(out, np.uint64(row + x), label)
 
 
 @inlined
@@ -148,7 +167,15 @@ def _write_row(out, at, row, bits, codes, words, table):
 
 
 @inlined
-def _decode_window(words, bits, table, values, block_size, first, shape, out, at, strides):
+def _stream_row(out, at, row, bits, codes, words, table):
+    mask = np.uint64((1 << bits) - 1)
+    for x in range(row):
+        code = np.int64(codes >> np.uint64(bits * x) & mask)
+        stream_item(out, np.uint64(at + x), _label(words, table, code, out))
+
+
+@inlined
+def _decode_window(words, bits, table, values, block_size, first, shape, out, at, strides, stream):
     row = shape[0]
     for z in range(shape[2]):
         for y in range(shape[1]):
@@ -156,7 +183,9 @@ def _decode_window(words, bits, table, values, block_size, first, shape, out, at
             codes = _codes_in_window(words, values, bits * voxel, bits * row)
             target = at + y * strides[1] + z * strides[2]
             # A row whose length the compiler knows is unrolled.
-            if row == 16:
+            if stream and row == 16:
+                _stream_row(out, target, _16, bits, codes, words, table)
+            elif row == 16:
                 _write_row(out, target, _16, bits, codes, words, table)
             elif row == 8:
                 _write_row(out, target, _8, bits, codes, words, table)
@@ -175,7 +204,7 @@ def _decode_general(
             row = at + y * strides[1] + z * strides[2]
             for x in range(shape[0]):
                 bit = bits * (voxel + x)
-                code = (_word(words, values + (bit >> 5)) >> (bit & 31)) & mask
+                code = (word_at(words, values + (bit >> 5)) >> (bit & 31)) & mask
                 if code >= entries:
                     return CODE
                 label = _label(words, table, code, out)
@@ -184,7 +213,7 @@ def _decode_general(
 
 
 @inlined
-def _decode_block(words, header, block_size, first, shape, out, at, strides):
+def _decode_block(words, header, block_size, first, shape, out, at, strides, stream):
     """Decode `shape` voxels of a block, from its voxel `first` on, to item `at` of `out`."""
     bits, table, entries, values = header
     path = choose_path(bits, entries, strides[0], block_size[0], first[0], shape[0])
@@ -192,19 +221,22 @@ def _decode_block(words, header, block_size, first, shape, out, at, strides):
         return _decode_general(
             words, bits, table, entries, values, block_size, first, shape, out, at, strides
         )
+    stream = stream and strides[0] == 1 and _fills_lines(out, at, shape[0], strides)
     # From here on the same call several times, for a compiler that knows the stride or the bits.
     if path == FILL:
         label = _label(words, table, 0, out)
-        if strides[0] == 1:
+        if stream:
+            _fill_lines(out, at, strides, shape, label)
+        elif strides[0] == 1:
             _fill(out, at, (_1, strides[1], strides[2]), shape, label)
         else:
             _fill(out, at, strides, shape, label)
     elif bits == 1:
-        _decode_window(words, _1, table, values, block_size, first, shape, out, at, strides)
+        _decode_window(words, _1, table, values, block_size, first, shape, out, at, strides, stream)
     elif bits == 2:
-        _decode_window(words, _2, table, values, block_size, first, shape, out, at, strides)
+        _decode_window(words, _2, table, values, block_size, first, shape, out, at, strides, stream)
     else:
-        _decode_window(words, _4, table, values, block_size, first, shape, out, at, strides)
+        _decode_window(words, _4, table, values, block_size, first, shape, out, at, strides, stream)
     return OK
 
 
@@ -219,8 +251,9 @@ def decode_box(
     out,
     out_start,
     out_strides,
+    stream,
 ):
-    """See :func:`shardreader.cseg.decode_box`."""
+    """See :func:`shardreader.cseg.decode_box`; `stream` as in `decode_boxes`."""
     bx, by, bz = block_size
     gx = (cell_shape[0] + bx - 1) // bx
     gy = (cell_shape[1] + by - 1) // by
@@ -228,7 +261,7 @@ def decode_box(
     header_words = 2 * gx * gy * gz
     block_volume = bx * by * bz
     label_words = out.itemsize >> 2
-    status, start, length = _open_channel(words, num_channels, channel, header_words)
+    status, start, length = open_channel(words, num_channels, channel, header_words)
     if status != OK:
         return status
     for block_z in range(lower[2] // bz, (upper[2] + bz - 1) // bz):
@@ -241,7 +274,7 @@ def decode_box(
                 x0 = max(lower[0], block_x * bx)
                 x1 = min(upper[0], (block_x + 1) * bx)
                 block = block_x + gx * (block_y + gy * block_z)
-                fault, bits, table, entries, values = _read_header(
+                fault, bits, table, entries, values = read_header(
                     words, start, length, header_words, block, block_volume, label_words
                 )
                 if fault != OK:
@@ -255,7 +288,9 @@ def decode_box(
                     + (y0 - lower[1]) * out_strides[1]
                     + (z0 - lower[2]) * out_strides[2]
                 )
-                fault = _decode_block(words, header, block_size, first, shape, out, at, out_strides)
+                fault = _decode_block(
+                    words, header, block_size, first, shape, out, at, out_strides, stream
+                )
                 if fault != OK:
                     return fault + 16 * block
     return OK
@@ -285,7 +320,7 @@ def read_voxels(
     header_words = 2 * gx * gy * gz
     block_volume = bx * by * bz
     label_words = labels.itemsize >> 2
-    channel_fault, start, length = _open_channel(words, num_channels, channel, header_words)
+    channel_fault, start, length = open_channel(words, num_channels, channel, header_words)
     mask_x = (1 << bits_x) - 1
     mask_y = (1 << bits_y) - 1
     first_fault = channel_fault
@@ -298,13 +333,13 @@ def read_voxels(
         fault = channel_fault
         label = labels.dtype.type(0)
         if fault == OK:
-            fault, bits, table, entries, values = _read_header(
+            fault, bits, table, entries, values = read_header(
                 words, start, length, header_words, block, block_volume, label_words
             )
             code = 0
             if fault == OK and bits != 0:
                 bit = bits * (x % bx + bx * (y % by + by * (z % bz)))
-                code = (_word(words, values + (bit >> 5)) >> (bit & 31)) & ((1 << bits) - 1)
+                code = (word_at(words, values + (bit >> 5)) >> (bit & 31)) & ((1 << bits) - 1)
                 if code >= entries:
                     fault = CODE
             if fault == OK:
@@ -315,48 +350,6 @@ def read_voxels(
         if fault != OK:
             status[order[j]] = corrupt
     return first_fault
-
-
-@inlined
-def _any_code_outside(words, bits, entries, values, block_size, shape):
-    """Whether one of the block's first `shape` voxels has a code of `entries` or more."""
-    mask = (1 << bits) - 1
-    for z in range(shape[2]):
-        for y in range(shape[1]):
-            row = bits * block_size[0] * (y + block_size[1] * z)
-            for x in range(shape[0]):
-                bit = row + bits * x
-                if (_word(words, values + (bit >> 5)) >> (bit & 31)) & mask >= entries:
-                    return True
-    return False
-
-
-def check_blocks(words, num_channels, channel, cell_shape, block_size, label_words, follow_codes):
-    """See :func:`shardreader.cseg.check_blocks`."""
-    bx, by, bz = block_size
-    gx = (cell_shape[0] + bx - 1) // bx
-    gy = (cell_shape[1] + by - 1) // by
-    gz = (cell_shape[2] + bz - 1) // bz
-    header_words = 2 * gx * gy * gz
-    status, start, length = _open_channel(words, num_channels, channel, header_words)
-    if status != OK:
-        return status
-    for block in range(gx * gy * gz):
-        fault, bits, _, entries, values = _read_header(
-            words, start, length, header_words, block, bx * by * bz, label_words
-        )
-        if fault != OK:
-            return fault + 16 * block
-        if follow_codes != 0 and (1 << bits) > entries:
-            x, y, z = block % gx * bx, block // gx % gy * by, block // (gx * gy) * bz
-            shape = (
-                min(bx, cell_shape[0] - x),
-                min(by, cell_shape[1] - y),
-                min(bz, cell_shape[2] - z),
-            )
-            if _any_code_outside(words, bits, entries, values, block_size, shape):
-                return CODE + 16 * block
-    return OK
 
 
 class Kernels(NamedTuple):
@@ -382,15 +375,10 @@ def compile_kernels(label_bytes: int) -> Kernels:
     chunk = (words, integer, integer, triple, triple)
     points = (packed, integer, integer, integer, integer, order, labels, status, types.uint8)
     return Kernels(
-        compile_cached(decode_box, integer(*chunk, triple, triple, labels, integer, triple)),
-        compile_cached(read_voxels, integer(*chunk, *points)),
-    )
-
-
-def compile_check() -> Callable[..., int]:
-    """Compile `check_blocks`, which knows the size of labels from an argument."""
-    integer, triple = types.int64, types.UniTuple(types.int64, 3)
-    words = types.Array(types.uint32, 1, "C", readonly=True)
-    return compile_cached(
-        check_blocks, integer(words, integer, integer, triple, triple, integer, integer)
+        compile_cached(
+            decode_box,
+            integer(*chunk, triple, triple, labels, integer, triple, types.boolean),
+            parts=(stores, faults),
+        ),
+        compile_cached(read_voxels, integer(*chunk, *points), parts=(faults,)),
     )

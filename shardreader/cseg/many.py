@@ -13,12 +13,13 @@ import numpy as np
 from numba import types
 
 from shardreader.compiling import compile_cached, inlined
-from shardreader.cseg import faults, kernels
+from shardreader.cseg import check_kernel, faults, kernels, stores
+from shardreader.cseg.stores import fence
 
-_PARTS = (kernels, faults)
+_PARTS = (kernels, check_kernel, faults, stores)
 _decode_box = inlined(kernels.decode_box)
 _read_voxels = inlined(kernels.read_voxels)
-_check_blocks = inlined(kernels.check_blocks)
+_check_blocks = inlined(check_kernel.check_blocks)
 
 
 @inlined
@@ -38,6 +39,7 @@ def decode_boxes(
     out,
     out_firsts,
     out_strides,
+    stream,
     done,
 ):
     """See :func:`shardreader.cseg.decode_boxes`."""
@@ -54,8 +56,11 @@ def decode_boxes(
             out,
             out_firsts[row],
             out_strides,
+            stream,
         )
         done[i] = status == 0
+    if stream:
+        fence()
 
 
 def read_voxels_of_chunks(
@@ -130,7 +135,7 @@ def compile_many(label_bytes: int) -> ManyKernels:
     packed = types.Array(types.uint64, 1, "C", readonly=True)
     status, done = types.Array(types.uint8, 1, "C"), types.Array(types.boolean, 1, "C")
     chunks = _chunk_types()
-    boxes = (triples, triples, labels, integers, triple)
+    boxes = (triples, triples, labels, integers, triple, types.boolean)
     points = (packed, integers, integer, integer, integers, labels, status, types.uint8)
     return ManyKernels(
         compile_cached(decode_boxes, types.void(*chunks, *boxes, done), parts=_PARTS),

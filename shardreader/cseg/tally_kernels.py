@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 from shardreader.compiling import compile_cached, inlined
 from shardreader.cseg import faults, kernels
 from shardreader.cseg.faults import CODE, OK
-from shardreader.cseg.kernels import _open_channel, _read_header, _word
+from shardreader.cseg.kernels import open_channel, read_header, word_at
 
 ROOM = -1
 """Status: the arrays of the tally are too small for the next block; call again with larger ones."""
@@ -292,7 +292,7 @@ def _tally_large(words, header, block_size, first, shape, label_words, corner, t
                 code = np.int64(-1)
                 if x < shape[0]:
                     bit = bits * (voxel + x)
-                    code = (_word(words, values + (bit >> 5)) >> (bit & 31)) & mask
+                    code = (word_at(words, values + (bit >> 5)) >> (bit & 31)) & mask
                     if code >= entries:
                         return CODE
                 if code != current:
@@ -331,7 +331,7 @@ def _tally_box(words, channels, cell_shape, block_size, label_words, box, tally,
     gy = (cell_shape[1] + by - 1) // by
     gz = (cell_shape[2] + bz - 1) // bz
     header_words = 2 * gx * gy * gz
-    fault, start, length = _open_channel(words, channels[0], channels[1], header_words)
+    fault, start, length = open_channel(words, channels[0], channels[1], header_words)
     if fault != OK:
         return fault
     state, _, labels, _, _ = tally
@@ -349,7 +349,7 @@ def _tally_box(words, channels, cell_shape, block_size, label_words, box, tally,
                 x0 = max(lower[0], block_x * bx)
                 x1 = min(upper[0], (block_x + 1) * bx)
                 block = block_x + gx * (block_y + gy * block_z)
-                fault, bits, table, entries, values = _read_header(
+                fault, bits, table, entries, values = read_header(
                     words, start, length, header_words, block, bx * by * bz, label_words
                 )
                 if fault != OK:

@@ -16,7 +16,7 @@ from numba import types
 from shardreader.compiling import compile_cached, inlined
 from shardreader.cseg import faults, kernels, tally_kernels
 from shardreader.cseg.faults import CODE, OK
-from shardreader.cseg.kernels import _open_channel, _read_header, _word
+from shardreader.cseg.kernels import open_channel, read_header, word_at
 from shardreader.cseg.tally_kernels import codes_in_window, label_at, place_of, triple_of
 
 _1, _2, _4, _8 = (np.int64(number) for number in (1, 2, 4, 8))
@@ -81,7 +81,7 @@ def _translate_large(
             row = at + y * strides[1] + z * strides[2]
             for x in range(shape[0]):
                 bit = bits * (voxel + x)
-                code = (_word(words, values_at + (bit >> 5)) >> (bit & 31)) & mask
+                code = (word_at(words, values_at + (bit >> 5)) >> (bit & 31)) & mask
                 if code != last:
                     if code >= entries:
                         return CODE
@@ -93,7 +93,18 @@ def _translate_large(
 
 @inlined
 def _translate_block(
-    words, header, block_size, first, shape, label_words, known, values, out, at, strides, scratch
+    words,
+    header,
+    block_size,
+    first,
+    shape,
+    label_words,
+    known,
+    values,
+    out,
+    at,
+    strides,
+    scratch,
 ):
     bits, table, entries, values_at = header
     if bits == 0:
@@ -134,7 +145,7 @@ def _translate_box(
     gy = (cell_shape[1] + by - 1) // by
     gz = (cell_shape[2] + bz - 1) // bz
     header_words = 2 * gx * gy * gz
-    fault, start, length = _open_channel(words, channels[0], channels[1], header_words)
+    fault, start, length = open_channel(words, channels[0], channels[1], header_words)
     if fault != OK:
         return fault
     for block_z in range(lower[2] // bz, (upper[2] + bz - 1) // bz):
@@ -147,7 +158,7 @@ def _translate_box(
                 x0 = max(lower[0], block_x * bx)
                 x1 = min(upper[0], (block_x + 1) * bx)
                 block = block_x + gx * (block_y + gy * block_z)
-                fault, bits, table, entries, values_at = _read_header(
+                fault, bits, table, entries, values_at = read_header(
                     words, start, length, header_words, block, bx * by * bz, label_words
                 )
                 if fault != OK:
