@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-import numpy as np
-
 from bench import limits
 from bench.errors import Unequal
 from bench.measure import Pairs, Side, compare, time_pairs
@@ -174,7 +172,7 @@ class RowRunner:
         if scenario.kind == "verify":
             return _verify_side(self.setup.vol)
         if scenario.kind == "out":
-            return _out_side(self._ours, scenario, self.setup.vol.dtype)
+            return _out_side(self._ours, scenario)
         return _side(self._ours, scenario)
 
     def _limit(self, scenario: Scenario, chunks: list[Chunks]) -> Side | None:
@@ -222,9 +220,11 @@ def _side(reader, scenario: Scenario) -> Side:
     )
 
 
-def _out_side(reader: Ours, scenario: Scenario, dtype) -> Side:
-    out = np.zeros(scenario.cases[0].shape, dtype, order="F")
-    out.fill(1)
+def _out_side(reader: Ours, scenario: Scenario) -> Side:
+    # As in a loop that uses one array again and again.
+    first = reader.open()
+    out = first.cutout(scenario.cases[0])
+    reader.close(first)
     return Side(
         reader.name,
         lambda number: (reader.open(), scenario.case(number)),

@@ -180,7 +180,8 @@ class Volume(SegmentQuestions):
             The pair is in voxels of this size in nm, for example ``(4, 4, 40)``.
         out : ndarray, optional
             Takes the voxels and is returned; of the box's shape and of `dtype`, with any strides.
-            Undefined after an exception.
+            Undefined after an exception. For large boxes an array that an earlier `cutout` returned
+            is the fastest: it begins at a line of the processor's caches.
         mapping : dict, pair of arrays, table with two columns, or LabelMap; optional
             What labels become; others stay as they are, or become the default of the `LabelMap`.
             Each distinct label of a chunk is looked up once, not each voxel.
