@@ -351,8 +351,14 @@ class Volume(SegmentQuestions):
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        options = (self._missing, self._threads, self._cache_bytes, self._files.manifest_path)
-        return _reopen, (self.path, self.scale.index, *options, self._index_directory)
+        options = {
+            "missing": self._missing,
+            "threads": self._threads,
+            "cache_bytes": self._cache_bytes,
+            "manifest": self._files.manifest_path,
+            "index": self._index_directory,
+        }
+        return _reopen, (self.path, self.scale.index, options)
 
     def _inside(self, box: AnyBox, units: str | None, resolution: Sequence[float] | None) -> Box:
         self._check_open()
@@ -369,21 +375,5 @@ class Volume(SegmentQuestions):
             raise ValueError(f"the volume {self.path} is closed")
 
 
-def _reopen(
-    path: str,
-    scale: int,
-    missing: str,
-    threads: int | None,
-    cache_bytes: int,
-    manifest: str | None,
-    index: str | None,
-) -> Volume:
-    return open_volume(
-        path,
-        scale,
-        missing=missing,
-        threads=threads,
-        cache_bytes=cache_bytes,
-        manifest=manifest,
-        index=index,
-    )
+def _reopen(path: str, scale: int, options: dict[str, Any]) -> Volume:
+    return open_volume(path, scale, **options)
