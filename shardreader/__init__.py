@@ -24,12 +24,16 @@ if TYPE_CHECKING:
         OutOfBoundsError,
         PointStatus,
         ReadError,
+        SegmentIndexError,
         ShardError,
         ShardReaderError,
+        UnknownSegmentError,
     )
     from shardreader.fetching import FetchReport, fetch
     from shardreader.grid import Box
     from shardreader.label_map import LabelMap
+    from shardreader.segment_index import IndexReport, build_index
+    from shardreader.segments import IndexCoverage, Segment, SegmentTable
     from shardreader.shards import Shards, open_shards
     from shardreader.snapping import SnapStatus
     from shardreader.verification import Report, verify
@@ -40,6 +44,8 @@ __all__ = [
     "ChunkError",
     "ClusterError",
     "FetchReport",
+    "IndexCoverage",
+    "IndexReport",
     "InfoError",
     "InvalidPointError",
     "LabelMap",
@@ -48,12 +54,17 @@ __all__ = [
     "PointStatus",
     "ReadError",
     "Report",
+    "Segment",
+    "SegmentIndexError",
+    "SegmentTable",
     "ShardError",
     "ShardReaderError",
     "Shards",
     "SnapStatus",
+    "UnknownSegmentError",
     "Volume",
     "adopt",
+    "build_index",
     "fetch",
     "open_shards",
     "open_volume",
@@ -65,9 +76,14 @@ _HOMES = {
     "Box": "grid",
     "FetchReport": "fetching",
     "LabelMap": "label_map",
+    "IndexCoverage": "segments",
+    "IndexReport": "segment_index",
     "Report": "verification",
+    "Segment": "segments",
+    "SegmentTable": "segments",
     "Volume": "volume",
     "adopt": "adoption",
+    "build_index": "segment_index",
     "fetch": "fetching",
     "Shards": "shards",
     "SnapStatus": "snapping",

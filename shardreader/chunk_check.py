@@ -16,6 +16,8 @@ from shardreader.block_faces import count_faces
 from shardreader.chunk import make_decoder
 from shardreader.codecs import CODECS
 from shardreader.cseg import faults
+from shardreader.cseg.chunk_rows import ChunkRows
+from shardreader.cseg.tally import LabelTally
 from shardreader.errors import FormatFault
 from shardreader.findings import FaceCounts, FindingKind
 from shardreader.grid import Triple
@@ -84,11 +86,10 @@ class ChunkCheck:
     def structure(self, encoded: bytes, cell_shape: Triple) -> ChunkFault | None:
         """Check an encoding against its geometry; one without blocks is decoded for that."""
         if self.scale.block_size is None:
-            return self._decode_whole(encoded, cell_shape)
+            decoded = self._decoded_whole(encoded, cell_shape)
+            return decoded if isinstance(decoded, ChunkFault) else None
         if len(encoded) % 4:
-            return ChunkFault(
-                FindingKind.ENCODING_LENGTH, "a multiple of 4 bytes", f"{len(encoded)}"
-            )
+            return _odd_length(encoded)
         words = np.frombuffer(encoded, dtype="<u4")
         channels, block_size = self.volume.num_channels, self.scale.block_size
         for channel in range(channels):
@@ -98,6 +99,18 @@ class ChunkCheck:
                 return _chunk_fault(_KINDS[status % 16], cseg.explain(status, *geometry))
         return None
 
+    def count(
+        self, encoded: bytes, cell_shape: Triple
+    ) -> tuple[NDArray[np.uint64], NDArray[np.int64]] | ChunkFault:
+        """The labels of a chunk of one channel and their voxels, but for label 0."""
+        tally = LabelTally()
+        fault = self._tally(encoded, cell_shape, tally)
+        if fault is not None:
+            return fault
+        labels, counts, _ = tally.result()
+        segments = labels != 0
+        return labels[segments], counts[segments]
+
     def sound(
         self,
         stored: bytes,
@@ -105,6 +118,7 @@ class ChunkCheck:
         ends: NDArray[np.int64],
         data_encoding: str,
         cell_shapes: NDArray[np.int64],
+        count: ChunkRows | None = None,
     ) -> tuple[NDArray[np.bool_], int]:
         """Which of several chunks are without a fault, and how long these are after inflate.
 
@@ -114,6 +128,8 @@ class ChunkCheck:
         starts, ends : ndarray of int64, shape (n,)
             Their bytes in `stored`.
         cell_shapes : ndarray of int64, shape (n, 3)
+        count : ChunkRows, optional
+            Counts the labels of those that are, and so follows every code.
 
         Returns
         -------
@@ -135,16 +151,11 @@ class ChunkCheck:
             lengths: NDArray[np.int64],
         ) -> NDArray[np.bool_]:
             nonlocal inflated_words
-            done = cseg.check_chunks(
-                words,
-                first_words,
-                lengths,
-                rows,
-                cell_shapes,
-                block_size,
-                self._label_words,
-                follow_codes=self.follow_codes,
-            )
+            chunks = words, first_words, lengths, rows, cell_shapes, block_size, self._label_words
+            if count is None:
+                done = cseg.check_chunks(*chunks, follow_codes=self.follow_codes)
+            else:
+                done = count.add_chunks(*chunks)
             inflated_words += int(lengths[done].sum())
             return done
 
@@ -236,14 +247,34 @@ class ChunkCheck:
         )
         return None if status else flat.reshape(shape, order="F")
 
-    def _decode_whole(self, encoded: bytes, cell_shape: Triple) -> ChunkFault | None:
+    def _tally(self, encoded: bytes, cell_shape: Triple, tally: LabelTally) -> ChunkFault | None:
+        if self.scale.block_size is None:
+            voxels = self._decoded_whole(encoded, cell_shape)
+            if isinstance(voxels, ChunkFault):
+                return voxels
+            tally.add_voxels(voxels[..., 0].astype(np.uint64), (0, 0, 0))
+            return None
+        if len(encoded) % 4:
+            return _odd_length(encoded)
+        words = np.frombuffer(encoded, dtype="<u4")
+        geometry = words, 1, 0, cell_shape, self.scale.block_size, self._label_words
+        status = tally.add_chunk(*geometry, (0, 0, 0), cell_shape, (0, 0, 0))
+        if status:
+            return _chunk_fault(_KINDS[status % 16], cseg.explain(status, *geometry))
+        return None
+
+    def _decoded_whole(self, encoded: bytes, cell_shape: Triple) -> NDArray[Any] | ChunkFault:
         shape = (*cell_shape, self.volume.num_channels)
         try:
-            CODECS[self.scale.encoding].decode(encoded, shape, self._dtype)
+            voxels: NDArray[Any] = CODECS[self.scale.encoding].decode(encoded, shape, self._dtype)
         except FormatFault as fault:
             raw = self.scale.encoding == "raw"
             return _chunk_fault(FindingKind.ENCODING_LENGTH if raw else FindingKind.IMAGE, fault)
-        return None
+        return voxels
+
+
+def _odd_length(encoded: bytes) -> ChunkFault:
+    return ChunkFault(FindingKind.ENCODING_LENGTH, "a multiple of 4 bytes", f"{len(encoded)}")
 
 
 def _chunk_fault(kind: FindingKind, fault: FormatFault) -> ChunkFault:

@@ -14,10 +14,12 @@ from shardreader.commands import (
     adopt,
     cutout,
     fetch,
+    index,
     info,
     labels,
     lookup,
     picture,
+    segment,
     serve,
     verify,
     view,
@@ -27,16 +29,8 @@ from shardreader.commands.common import INCOMPLETE, NOT_RUN, CommandError
 __all__ = ["main"]
 
 _COMMANDS: tuple[ModuleType, ...] = (
-    info,
-    lookup,
-    cutout,
-    labels,
-    fetch,
-    adopt,
-    verify,
-    picture,
-    view,
-    serve,
+    *(info, lookup, cutout, labels, picture, view, serve),
+    *(fetch, adopt, verify, index, segment),
 )
 _INTERRUPTED = 130
 _COORDINATES = ("--at", "--box")

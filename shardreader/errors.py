@@ -23,8 +23,10 @@ __all__ = [
     "OutOfBoundsError",
     "PointStatus",
     "ReadError",
+    "SegmentIndexError",
     "ShardError",
     "ShardReaderError",
+    "UnknownSegmentError",
 ]
 
 
@@ -184,3 +186,11 @@ class ReadError(ShardReaderError, OSError):
 
 class ClusterError(ShardReaderError, RuntimeError):
     """The machines of a dask cluster cannot do the work; says nothing about the data."""
+
+
+class SegmentIndexError(ShardReaderError):
+    """There is no segment index, or it cannot answer: damaged, outdated, of another volume."""
+
+
+class UnknownSegmentError(SegmentIndexError, LookupError):
+    """No voxel that the segment index covers has this label."""

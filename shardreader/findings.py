@@ -340,6 +340,8 @@ class ShardResult:
     totals : ShardTotals
     faces : FaceCounts
         Of a sample of its chunks; all 0 for `quick`.
+    is_partial : bool
+        It has a coverage record: only some of its source's chunks are in it.
 
     Examples
     --------
@@ -355,6 +357,7 @@ class ShardResult:
     findings: tuple[Finding, ...]
     totals: ShardTotals
     faces: FaceCounts = FaceCounts()
+    is_partial: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The members as JSON types."""
@@ -366,6 +369,7 @@ class ShardResult:
             "findings": [finding.to_json() for finding in self.findings],
             "totals": asdict(self.totals),
             "faces": {name: list(counts) for name, counts in asdict(self.faces).items()},
+            "is_partial": self.is_partial,
         }
 
     @classmethod
@@ -380,4 +384,5 @@ class ShardResult:
             tuple(map(Finding.from_json, members["findings"])),
             ShardTotals(**members["totals"]),
             FaceCounts(**{name: tuple(counts) for name, counts in members["faces"].items()}),
+            members["is_partial"],
         )

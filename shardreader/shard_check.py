@@ -17,7 +17,7 @@ from shardreader.findings import (
     ShardTotals,
 )
 from shardreader.minishard_check import ShardChunks
-from shardreader.shard_chunks_check import check_chunks
+from shardreader.shard_chunks_check import LabelRows, check_chunks
 from shardreader.shard_file import FileChecksum, ShardFile
 from shardreader.shard_index_check import ShardIndices, check_indices
 from shardreader.shard_job import LEVELS, ShardJob
@@ -26,11 +26,17 @@ from shardreader.store import FileIdentity, LocalStore, StaleFileError
 __all__ = ["LEVELS", "ShardJob", "check_shard"]
 
 
-def check_shard(job: ShardJob) -> ShardResult:
+def check_shard(job: ShardJob, label_rows: LabelRows | None = None) -> ShardResult:
     """Check one shard file and say all that is wrong with it.
 
     Whatever the file is, there is a result: a damaged chunk hides no other, and a damaged
     minishard index hides no other minishard.
+
+    Parameters
+    ----------
+    job : ShardJob
+    label_rows : LabelRows, optional
+        As in `check_chunks`: gets what the chunks hold while they are checked.
 
     Examples
     --------
@@ -44,12 +50,12 @@ def check_shard(job: ShardJob) -> ShardResult:
     """
     store = LocalStore(job.directory)
     try:
-        return _check(job, store)
+        return _check(job, store, label_rows)
     finally:
         store.close()
 
 
-def _check(job: ShardJob, store: LocalStore) -> ShardResult:
+def _check(job: ShardJob, store: LocalStore, label_rows: LabelRows | None) -> ShardResult:
     try:
         identity = store.identity(job.file)
     except ShardError:
@@ -59,7 +65,7 @@ def _check(job: ShardJob, store: LocalStore) -> ShardResult:
         return _without_file(job, FindingKind.UNREADABLE, "a file that can be read", str(error))
     if identity is None:
         return _without_file(job, FindingKind.FILE_CHANGED, "a file", "none any more")
-    return _FileCheck(job, store, identity).run()
+    return _FileCheck(job, store, identity, label_rows).run()
 
 
 def _without_file(job: ShardJob, kind: FindingKind, expected: str, found: str) -> ShardResult:
@@ -71,12 +77,16 @@ def _without_file(job: ShardJob, kind: FindingKind, expected: str, found: str) -
 
 
 class _FileCheck:
-    def __init__(self, job: ShardJob, store: LocalStore, identity: FileIdentity) -> None:
+    def __init__(
+        self, job: ShardJob, store: LocalStore, identity: FileIdentity, label_rows: LabelRows | None
+    ) -> None:
         self.job = job
+        self.label_rows = label_rows
         self.file = ShardFile(store, job.scale, job.spec, job.shard_number, identity)
         self.findings: list[Finding] = []
         self.totals = ShardTotals(shards=1, file_bytes=identity.size)
         self.faces = FaceCounts()
+        self.is_partial = False
         self.checksum: FileChecksum | None = None
 
     def run(self) -> ShardResult:
@@ -88,6 +98,7 @@ class _FileCheck:
                 chunks = len(indices.chunks.chunk_ids)
                 self._add(FindingKind.PARTIAL, "all chunks of the source", f"{chunks:,} of them")
             self.findings += indices.findings
+            self.is_partial = indices.coverage is not None
             self._count(indices.chunks)
             if self.job.level != "quick":
                 self._look_into(indices.chunks)
@@ -105,6 +116,7 @@ class _FileCheck:
             tuple(self.findings),
             replace(self.totals, read_bytes=self.file.read_bytes),
             self.faces,
+            self.is_partial,
         )
 
     def _add(self, kind: FindingKind, expected: str, found: str) -> None:
@@ -147,7 +159,7 @@ class _FileCheck:
 
     def _look_into(self, chunks: ShardChunks) -> None:
         checksum = self.checksum if self.job.box is None else None
-        outcome = check_chunks(self.job, self.file, chunks, checksum)
+        outcome = check_chunks(self.job, self.file, chunks, checksum, self.label_rows)
         self.findings += outcome.findings
         self.totals += outcome.totals
         self.faces = outcome.faces

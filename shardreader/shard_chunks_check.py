@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shardreader.chunk_check import ChunkCheck, ChunkFault
+from shardreader.cseg.chunk_rows import ChunkRows
 from shardreader.findings import FaceCounts, Finding, FindingKind, ShardTotals
 from shardreader.grid import Triple, triples
 from shardreader.inflate import most_stored_bytes
@@ -16,13 +18,25 @@ from shardreader.minishard_check import ShardChunks
 from shardreader.shard_file import CHUNK_GAP_BYTES, FileChecksum, Part, ShardFile
 from shardreader.shard_job import ShardJob
 
-__all__ = ["ChunksOutcome", "check_chunks"]
+__all__ = ["ChunksOutcome", "LabelRows", "check_chunks"]
 
 # Encodings that carry a checksum of their data.
 _CHECKED_ENCODINGS = ("gzip",)
 # Chunks whose block faces are looked at: enough for a judgement, few enough to cost little.
 _LEAST_FACE_CHUNKS, _MOST_FACE_CHUNKS = 4, 64
 _CHUNKS_PER_FACE_CHUNK = 16
+
+
+class LabelRows(Protocol):
+    """Takes the labels of chunks and their voxels while the chunks are checked."""
+
+    def add(
+        self,
+        chunk_ids: NDArray[np.uint64],
+        labels: NDArray[np.uint64],
+        voxels: NDArray[np.int64],
+    ) -> None:
+        """Add rows of a chunk and a label, all of shape (n,)."""
 
 
 @dataclass
@@ -35,7 +49,11 @@ class ChunksOutcome:
 
 
 def check_chunks(
-    job: ShardJob, file: ShardFile, chunks: ShardChunks, checksum: FileChecksum | None
+    job: ShardJob,
+    file: ShardFile,
+    chunks: ShardChunks,
+    checksum: FileChecksum | None,
+    label_rows: LabelRows | None = None,
 ) -> ChunksOutcome:
     """Look into every chunk that is `readable` and in the job's box.
 
@@ -43,6 +61,8 @@ def check_chunks(
     ----------
     checksum : FileChecksum or None
         Gets all that is read.
+    label_rows : LabelRows, optional
+        Gets what the chunks without a fault hold; for volumes of one channel of unsigned integers.
 
     Raises
     ------
@@ -54,14 +74,21 @@ def check_chunks(
     if job.box is not None:
         lower, upper = np.array(job.box.lower), np.array(job.box.upper)
         wanted = wanted & ((chunks.cells >= lower) & (chunks.cells < upper)).all(axis=1)
-    return _ChunksCheck(job, file, chunks, np.flatnonzero(wanted)).run(checksum)
+    return _ChunksCheck(job, file, chunks, np.flatnonzero(wanted), label_rows).run(checksum)
 
 
 class _ChunksCheck:
     def __init__(
-        self, job: ShardJob, file: ShardFile, chunks: ShardChunks, rows: NDArray[np.intp]
+        self,
+        job: ShardJob,
+        file: ShardFile,
+        chunks: ShardChunks,
+        rows: NDArray[np.intp],
+        label_rows: LabelRows | None,
     ) -> None:
         self.job, self.file, self.chunks = job, file, chunks
+        self.label_rows = label_rows
+        self.counting = None if label_rows is None else ChunkRows()
         self.check = ChunkCheck(job.volume, job.scale, follow_codes=job.level == "deep")
         self.most_encoded_bytes = self.check.most_encoded_bytes
         self.rng = np.random.default_rng((job.seed, job.shard_number))
@@ -69,7 +96,7 @@ class _ChunksCheck:
         self.inflated_chunks = self.inflated_bytes = self.cross_checked = 0
         self.rows = self._fitting(rows)
         self.shapes = np.ascontiguousarray(job.scale.grid.cell_extents(chunks.cells[self.rows])[1])
-        self.face_rows = self._choose_face_rows()
+        self.face_rows = self._choose_face_rows() if label_rows is None else frozenset()
         fraction = job.cross_check if job.level == "deep" else 0.0
         self.is_crossed = self.rng.random(len(self.rows)) < fraction
 
@@ -105,8 +132,11 @@ class _ChunksCheck:
         rows, starts, ends = np.array([(part.row, part.start, part.end) for part in plain]).T
         encoding = self.job.spec.data_encoding
         sound, inflated_bytes = self.check.sound(
-            plain[0].data, starts.copy(), ends.copy(), encoding, self.shapes[rows]
+            plain[0].data, starts.copy(), ends.copy(), encoding, self.shapes[rows], self.counting
         )
+        if self.counting is not None and self.label_rows is not None:
+            numbers, labels, voxels = self.counting.take()
+            self.label_rows.add(self.chunks.chunk_ids[self.rows[rows[numbers]]], labels, voxels)
         self.inflated_chunks += int(sound.sum())
         self.inflated_bytes += inflated_bytes
         left_out = set(rows[sound].tolist())
@@ -122,6 +152,8 @@ class _ChunksCheck:
             return encoded
         self.inflated_chunks += 1
         self.inflated_bytes += len(encoded)
+        if self.label_rows is not None:
+            return self._count(part, encoded, cell_shape, self.label_rows)
         fault = self.check.structure(encoded, cell_shape)
         if fault is None and part.row in self.face_rows:
             self.outcome.faces += self.check.faces(encoded, cell_shape, self.rng)
@@ -130,6 +162,17 @@ class _ChunksCheck:
             fault = self.check.cross_check(encoded, cell_shape)
             self.cross_checked += fault is None
         return fault
+
+    def _count(
+        self, part: Part, encoded: bytes, cell_shape: Triple, label_rows: LabelRows
+    ) -> ChunkFault | None:
+        counted = self.check.count(encoded, cell_shape)
+        if isinstance(counted, ChunkFault):
+            return counted
+        labels, voxels = counted
+        chunk_id = self.chunks.chunk_ids[self.rows[part.row]]
+        label_rows.add(np.full(len(labels), chunk_id), labels, voxels)
+        return None
 
     def _fitting(self, rows: NDArray[np.intp]) -> NDArray[np.intp]:
         """The rows that are not longer than any chunk can be; the others are never read."""

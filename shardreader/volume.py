@@ -22,11 +22,11 @@ from shardreader.errors import OutOfBoundsError
 from shardreader.grid import Box
 from shardreader.indexing import box_of_index
 from shardreader.label_counting import AnyBox
-from shardreader.label_queries import LabelQueries
 from shardreader.open_files import VolumeFiles, read_volume_files
 from shardreader.pictured import PicturedVolume
 from shardreader.point_read import PointRead, refuse_points
 from shardreader.points import points_to_voxels, voxel_box
+from shardreader.segments import SegmentQuestions
 from shardreader.sources import keep_copy, make_source, make_store
 from shardreader.workers import Workers, cores
 
@@ -49,6 +49,7 @@ def open_volume(
     cache_bytes: int = 512 << 20,
     manifest: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
+    index: str | os.PathLike[str] | None = None,
 ) -> Volume:
     """Open one scale of a precomputed volume.
 
@@ -73,6 +74,8 @@ def open_volume(
     cache_dir : str, path object or None
         For a URL: a directory that keeps what is read, as a copy of its own, and is looked into
         first. Written when the volume is closed, or forgotten, and whenever 64 MiB have come.
+    index : str, path object or None
+        The directory of segment indices, if not beside ``info``: what ``--out`` named.
 
     Returns
     -------
@@ -99,10 +102,12 @@ def open_volume(
         raise ValueError(f"cache_bytes must be an integer, 0 or more, not {cache_bytes!r}")
     files = read_volume_files(path, scale, manifest)
     kept = None if cache_dir is None else keep_copy(files, cache_dir)
-    return Volume(files, kept, missing=missing, threads=threads, cache_bytes=cache_bytes)
+    return Volume(
+        files, kept, missing=missing, threads=threads, cache_bytes=cache_bytes, index=index
+    )
 
 
-class Volume(ToDask, PicturedVolume, LabelQueries):
+class Volume(ToDask, PicturedVolume, SegmentQuestions):
     """One scale of a volume; made by `open_volume`.
 
     Safe from many threads. Pickles as path and options only. One of a directory survives a fork:
@@ -124,8 +129,9 @@ class Volume(ToDask, PicturedVolume, LabelQueries):
         missing: str,
         threads: int | None,
         cache_bytes: int,
+        index: str | os.PathLike[str] | None,
     ) -> None:
-        super().__init__(files)
+        super().__init__(files, index)
         self._kept = kept
         self._missing = missing
         self._threads = threads
@@ -140,6 +146,7 @@ class Volume(ToDask, PicturedVolume, LabelQueries):
         self._store.abandon()
         if self._kept is not None:
             self._kept.abandon()
+        self._leave_index()
         self._start()
 
     def _start(self) -> None:
@@ -191,8 +198,8 @@ class Volume(ToDask, PicturedVolume, LabelQueries):
             The pair is in voxels of this size in nm, for example ``(4, 4, 40)``.
         out : ndarray, optional
             Takes the voxels and is returned; of the box's shape and of `dtype`, with any strides.
-            Undefined after an exception. For large boxes an array that an earlier `cutout`
-            returned is the fastest: it begins at a line of the processor's caches.
+            Undefined after an exception. For large boxes an array that an earlier `cutout` returned
+            is the fastest: it begins at a line of the processor's caches.
         mapping : dict, pair of arrays, table with two columns, or LabelMap; optional
             What labels become; others stay as they are, or become the default of the `LabelMap`.
             Each distinct label of a chunk is looked up once, not each voxel.
@@ -358,6 +365,7 @@ class Volume(ToDask, PicturedVolume, LabelQueries):
         """
         self._closed = True
         self._workers.close()
+        self._close_index()
         self._store.close()
         if self._kept is not None:
             self._kept.close()
@@ -378,6 +386,7 @@ class Volume(ToDask, PicturedVolume, LabelQueries):
             "cache_bytes": self._cache_bytes,
             "manifest": self._files.manifest_path,
             "cache_dir": None if self._kept is None else self._kept.files.directory,
+            "index": self._index_directory,
         }
         return _reopen, (self.path, self.scale.index, options)
 

@@ -20,6 +20,8 @@ FAMILIES = {
     errors.OutOfBoundsError: IndexError,
     errors.ReadError: OSError,
     errors.ClusterError: RuntimeError,
+    errors.SegmentIndexError: ShardReaderError,
+    errors.UnknownSegmentError: LookupError,
 }
 LOCATION = Location(
     file="vol/8.0x8.0x40.0/0054.shard",

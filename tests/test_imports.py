@@ -18,7 +18,15 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # Slow to import, or only there with an extra.
 HEAVY = [
     *("numba", "llvmlite", "tensorstore", "tifffile", "nrrd", "cloudvolume", "dask", "pandas"),
-    *("compressed_segmentation", "jsonschema", "pytest", "hypothesis", "obstore", "scipy"),
+    *(
+        "compressed_segmentation",
+        "jsonschema",
+        "pytest",
+        "hypothesis",
+        "obstore",
+        "scipy",
+        "duckdb",
+    ),
     *("tornado", "neuroglancer", "PIL"),
     *("pyarrow", "navis", "fafbseg"),
 ]
@@ -63,6 +71,8 @@ def command(*arguments: str) -> str:
         command("serve", "--help"),
         command("view", "--help"),
         command("picture", "--help"),
+        command("index", "--help"),
+        command("segment", "--help"),
         command("info", str(FAFB_MINI)),
         command("info", str(FAFB_MINI), "--json"),
     ],
@@ -76,6 +86,8 @@ def command(*arguments: str) -> str:
         "help of serve",
         "help of view",
         "help of picture",
+        "help of index",
+        "help of segment",
         "info",
         "info --json",
     ],

@@ -13,8 +13,8 @@ from fixture_truth import FIXTURES, copy_of_fafb_mini
 import shardreader
 from shardreader.findings import FindingKind, Severity
 from shardreader.manifest import MANIFEST_NAME, FileRecord, Manifest, ScaleManifest
+from shardreader.shard_ranges import ShardRanges
 from shardreader.verification.run import Progress
-from shardreader.verification.shard_ranges import ShardRanges
 
 FAFB_MINI = copy_of_fafb_mini()
 

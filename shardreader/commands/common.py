@@ -7,11 +7,12 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from shardreader.grid import Box
     from shardreader.runner import Runner
+    from shardreader.verification.run import Progress
     from shardreader.volume import Volume
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "progress",
     "say",
     "segments",
+    "shown_progress",
     "voxel_box_of",
 ]
 
@@ -286,7 +288,9 @@ def _quiet_dask() -> Iterator[None]:
 
 
 @contextmanager
-def opened_volume(arguments: argparse.Namespace, *, missing: str = "error") -> Iterator[Volume]:
+def opened_volume(
+    arguments: argparse.Namespace, *, missing: str = "error", index: str | None = None
+) -> Iterator[Volume]:
     """The volume that the arguments name; whatever keeps it from opening is a `CommandError`."""
     import shardreader
 
@@ -296,7 +300,8 @@ def opened_volume(arguments: argparse.Namespace, *, missing: str = "error") -> I
             arguments.scale,
             missing=missing,
             threads=arguments.threads,
-            cache_dir=arguments.cache_dir,
+            cache_dir=getattr(arguments, "cache_dir", None),  # not all have it
+            index=index,
         )
     except (shardreader.ShardReaderError, ValueError) as error:
         raise CommandError(str(error)) from error
@@ -323,4 +328,29 @@ def progress(
 
     mixed = shares_terminal and sys.stdout.isatty()
     with progress_bar(total, unit, wanted=not mixed) as show:
+        yield show
+
+
+@contextmanager
+def shown_progress(what: str) -> Iterator[Callable[[Progress], None] | None]:
+    """A bar with bytes done and to do, rate, time left and findings, if there is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from tqdm import tqdm
+
+    bar: Any = tqdm(unit="B", unit_scale=True, file=sys.stderr, desc=what)
+
+    def show(progress: Progress) -> None:
+        if bar.total is None:
+            # What an earlier run did says nothing about the rate of this one.
+            bar.reset(total=progress.bytes_total)
+            bar.initial = bar.n = progress.bytes_done
+        told = f"{progress.findings:,} findings"
+        if progress.workers is not None:
+            told += f", {progress.workers:,} workers"
+        bar.set_postfix_str(told, refresh=False)
+        bar.update(progress.bytes_done - bar.n)
+
+    with bar:
         yield show

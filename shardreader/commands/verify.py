@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from shardreader.commands.common import (
     DONE,
@@ -20,11 +18,12 @@ from shardreader.commands.common import (
     numbers,
     opened_runner,
     say,
+    shown_progress,
 )
 
 if TYPE_CHECKING:
     from shardreader.manifest import Manifest
-    from shardreader.verification.run import Progress, Question, Verification
+    from shardreader.verification.run import Question, Verification
     from shardreader.verification.state import State
 
 NAME = "verify"
@@ -115,7 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
     question = _question(arguments)
     with opened_runner(arguments, question.directory) as runner:
         state = _state(arguments, question)
-        with _shown_progress(arguments) as progress:
+        with shown_progress(arguments.level) as progress:
             try:
                 verification = Verification(question, runner, state, progress)
             except ShardReaderError as error:
@@ -214,30 +213,3 @@ def _publish(verification: Verification, arguments: argparse.Namespace) -> int:
     if arguments.report is not None:
         report.write(arguments.report)
     return report.exit_status
-
-
-@contextmanager
-def _shown_progress(
-    arguments: argparse.Namespace,
-) -> Iterator[Callable[[Progress], None] | None]:
-    """A bar with bytes done and to do, rate, time left and findings, if there is a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from tqdm import tqdm
-
-    bar: Any = tqdm(unit="B", unit_scale=True, file=sys.stderr, desc=arguments.level)
-
-    def show(progress: Progress) -> None:
-        if bar.total is None:
-            # What an earlier run did says nothing about the rate of this one.
-            bar.reset(total=progress.bytes_total)
-            bar.initial = bar.n = progress.bytes_done
-        told = f"{progress.findings:,} findings"
-        if progress.workers is not None:
-            told += f", {progress.workers:,} workers"
-        bar.set_postfix_str(told, refresh=False)
-        bar.update(progress.bytes_done - bar.n)
-
-    with bar:
-        yield show

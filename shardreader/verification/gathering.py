@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from shardreader.findings import FaceCounts, Finding, FindingKind, Severity, ShardTotals
 from shardreader.grid import Box
 from shardreader.info import ScaleInfo
+from shardreader.shard_ranges import ShardRanges
 from shardreader.verification.plan import ScalePlan
 from shardreader.verification.report import FindingGroup, ScaleReport
-from shardreader.verification.shard_ranges import ShardRanges
 from shardreader.verification.shard_summary import ShardSummary
 
 __all__ = ["FindingsByKind", "ScaleResults"]

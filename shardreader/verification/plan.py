@@ -5,7 +5,6 @@ Lists each directory once and opens no shard.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,9 +16,10 @@ from shardreader.grid import Box
 from shardreader.info import ScaleInfo
 from shardreader.manifest import FileRecord, Manifest
 from shardreader.shard_lattice import COUNTABLE_SHARDS, ShardLattice
+from shardreader.shard_listing import list_shards, scale_folder
+from shardreader.shard_ranges import ShardRanges
 from shardreader.sharding import ShardingSpec
 from shardreader.store import read_error
-from shardreader.verification.shard_ranges import ShardRanges
 
 __all__ = ["Absent", "PlannedShard", "ScalePlan", "Selection", "check_key", "plan_scale"]
 
@@ -109,10 +109,10 @@ def plan_scale(
         The directory cannot be listed.
     """
     lattice = ShardLattice(scale)
-    folder = os.path.normpath(os.path.join(directory, *scale.key.split("/")))
+    folder = scale_folder(directory, scale)
     try:
         summary = summarize_copy(directory, scale, sharding, manifest)
-        here = _shards_here(folder, lattice)
+        here, pairs = list_shards(folder, lattice)
     except OSError as error:
         raise read_error(folder, "list it", error) from error
     wanted = _Wanted(lattice, selection)
@@ -121,7 +121,6 @@ def plan_scale(
         for number in sorted(here)
         if wanted.takes(number)
     )
-    pairs = _first_version((*summary.pairs, *summary.other), lattice) - here.keys()
     absent = _absent(wanted, scale, sharding, manifest, {*here, *pairs}, lattice.count)
     notes = [
         _note(FindingKind.UNEXPECTED_FILE, scale, name, "the name of a possible shard")
@@ -149,13 +148,6 @@ def plan_scale(
     )
 
 
-def _first_version(names: Iterable[str], lattice: ShardLattice) -> set[int]:
-    """The shards that have a file of the format's first version."""
-    stems = {os.path.splitext(name)[0] for name in names if name.endswith(_FIRST_VERSION)}
-    numbers = (lattice.number_of_name(f"{stem}.shard") for stem in stems)
-    return {number for number in numbers if number is not None}
-
-
 def _planned(
     number: int, size_and_time: tuple[int, int], key: str, name: str, manifest: Manifest | None
 ) -> PlannedShard:
@@ -163,28 +155,6 @@ def _planned(
     record = known.files.get(name) if known else None
     at_source = manifest is None or not manifest.source_has_none(key, name)
     return PlannedShard(number, *size_and_time, record if at_source else None, at_source)
-
-
-def _shards_here(folder: str, lattice: ShardLattice) -> dict[int, tuple[int, int]]:
-    """Size and time of change by shard number, whatever lies under the name."""
-    found = {}
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                number = lattice.number_of_name(entry.name)
-                if number is not None:
-                    found[number] = _size_and_time(entry)
-    except FileNotFoundError:
-        return {}
-    return found
-
-
-def _size_and_time(entry: os.DirEntry[str]) -> tuple[int, int]:
-    try:
-        status = entry.stat()
-    except OSError:  # a link to nothing: the check of the shard says so
-        return 0, 0
-    return (status.st_size, status.st_mtime_ns) if entry.is_file() else (0, 0)
 
 
 class _Wanted:

@@ -16,8 +16,8 @@ from shardreader.findings import Finding, FindingKind, Severity, ShardTotals
 from shardreader.grid import Box
 from shardreader.info import ScaleInfo
 from shardreader.output_file import replacing
+from shardreader.shard_ranges import ShardRanges
 from shardreader.verification.repair import repair_advice
-from shardreader.verification.shard_ranges import ShardRanges
 
 __all__ = [
     "REPORT_TYPE",

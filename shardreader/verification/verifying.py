@@ -16,10 +16,10 @@ from shardreader.open_files import read_info, read_manifest
 from shardreader.points import voxel_box
 from shardreader.shard_check import LEVELS
 from shardreader.shard_lattice import COUNTABLE_SHARDS, ShardLattice
+from shardreader.shard_ranges import ShardRanges
 from shardreader.verification.plan import Selection
 from shardreader.verification.report import Report
 from shardreader.verification.run import Progress, Question, Verification
-from shardreader.verification.shard_ranges import ShardRanges
 from shardreader.verification.state import State
 from shardreader.volume_path import directory_of
 

@@ -1,0 +1,6 @@
+"""Builds the segment index of a volume. Floor 5."""
+
+from shardreader.segment_index.building import build_index
+from shardreader.segment_index.report import IndexReport
+
+__all__ = ["IndexReport", "build_index"]

@@ -1,0 +1,7 @@
+"""Look-ups in a segment index: where is a segment, how large is it. Floor 4."""
+
+from shardreader.segments.index_coverage import IndexCoverage
+from shardreader.segments.questions import SegmentQuestions, SegmentTable
+from shardreader.segments.segment import Segment
+
+__all__ = ["IndexCoverage", "Segment", "SegmentQuestions", "SegmentTable"]
