@@ -22,6 +22,7 @@ from shardreader.commands.common import (
     say,
     segments,
 )
+from shardreader.volume_path import is_remote
 
 if TYPE_CHECKING:
     from shardreader.picture import Picture
