@@ -10,13 +10,24 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import NoReturn
 
-from shardreader.commands import adopt, cutout, fetch, info, lookup, verify
+from shardreader.commands import adopt, cutout, fetch, info, lookup, picture, serve, verify, view
 from shardreader.commands.common import INCOMPLETE, NOT_RUN, CommandError
 
 __all__ = ["main"]
 
-_COMMANDS: tuple[ModuleType, ...] = (info, lookup, cutout, fetch, adopt, verify)
+_COMMANDS: tuple[ModuleType, ...] = (
+    info,
+    lookup,
+    cutout,
+    fetch,
+    adopt,
+    verify,
+    picture,
+    view,
+    serve,
+)
 _INTERRUPTED = 130
+_COORDINATES = ("--at", "--box")
 _NOT_OPENED = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
 
 _EPILOG = """\
@@ -78,9 +89,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _status_of(error: Exception) -> int | None:
     """The exit status for an error that users cause or meet; None for a bug."""
-    from shardreader.errors import InfoError, OutOfBoundsError, ShardReaderError
+    from shardreader.errors import (
+        ClusterError,
+        InfoError,
+        OutOfBoundsError,
+        ShardReaderError,
+    )
 
-    if isinstance(error, (InfoError, OutOfBoundsError)):
+    if isinstance(error, (ClusterError, InfoError, OutOfBoundsError)):
         return NOT_RUN
     if isinstance(error, ShardReaderError):
         return INCOMPLETE
@@ -139,8 +155,8 @@ def _joined(argv: Sequence[str]) -> list[str]:
     """Make ``--box -1,2,...`` one word: argparse takes a leading minus for an option."""
     joined: list[str] = []
     for word in argv:
-        if joined and joined[-1] == "--box" and re.match(r"-[\d.]", word):
-            joined[-1] = f"--box={word}"
+        if joined and joined[-1] in _COORDINATES and re.match(r"-[\d.]", word):
+            joined[-1] = f"{joined[-1]}={word}"
         else:
             joined.append(word)
     return joined

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ChunkError",
+    "ClusterError",
     "FormatFault",
     "InfoError",
     "InvalidPointError",
@@ -179,3 +180,7 @@ class InvalidPointError(ShardReaderError, ValueError):
 
 class ReadError(ShardReaderError, OSError):
     """The operating system refused a read: a drive, a permission, a descriptor limit."""
+
+
+class ClusterError(ShardReaderError, RuntimeError):
+    """The machines of a dask cluster cannot do the work; says nothing about the data."""

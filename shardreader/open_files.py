@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from shardreader.remote_files import RemoteFiles
 
 __all__ = [
+    "INFO_BYTES_LIMIT",
     "VolumeFiles",
     "check_supported",
     "open_remote",
@@ -38,7 +39,7 @@ __all__ = [
 ]
 
 # An info with thousands of scales would still be below this.
-_INFO_BYTES_LIMIT = 16 << 20
+INFO_BYTES_LIMIT = 16 << 20
 # What is asked for of a remote document before its size is known: most are smaller.
 _DOCUMENT_BYTES = 1 << 20
 
@@ -141,7 +142,7 @@ def read_remote_documents(
 
     names = ["info", MANIFEST_NAME] if with_manifest else ["info"]
     with remote.ahead([Wanted(name, 0, _DOCUMENT_BYTES, None) for name in names]):
-        data = _document(remote, "info", _INFO_BYTES_LIMIT)
+        data = _document(remote, "info", INFO_BYTES_LIMIT)
         if data is None:
             raise InfoError(
                 f"{remote.root}: has no file info, so it is not a precomputed volume; give the "
@@ -187,7 +188,7 @@ def read_info(directory: str) -> VolumeInfo:
     if not os.path.isdir(directory):
         there = "a file, not a directory" if os.path.exists(directory) else "no such directory"
         raise ReadError(f"{directory}: {there}; give the directory that holds the file `info`")
-    data = _read_document(directory, "info", _INFO_BYTES_LIMIT)
+    data = _read_document(directory, "info", INFO_BYTES_LIMIT)
     if data is None:
         raise InfoError(
             f"{directory}: has no file `info`, so it is not a precomputed volume; give the "

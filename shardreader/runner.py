@@ -1,6 +1,6 @@
 """Maps jobs over threads; results come as they are done. Floor 4.
 
-A runner has one method, ``map(work, jobs)``, so that another one can map over machines.
+`dask_runner` maps them over machines in the same way.
 """
 
 from __future__ import annotations
@@ -22,7 +22,16 @@ _WAIT_SECONDS = 0.25
 
 
 class Runner(Protocol):
-    """Calls a function for each of many jobs."""
+    """Calls a function for each of many jobs.
+
+    So that it can run on any machine, the function is a module's own (it is pickled by its name),
+    jobs and results are small values that pickle, and calling it twice for a job does no harm.
+    """
+
+    @property
+    def workers(self) -> int | None:
+        """How many machines or processes work; None for threads of this one."""
+        ...
 
     def map(self, work: Callable[[_Job], _Result], jobs: Iterable[_Job]) -> Iterator[_Result]:
         """Give ``work(job)`` for each job, as they are done, in any order."""
@@ -44,6 +53,8 @@ class ThreadRunner:
     >>> sorted(ThreadRunner(2).map(abs, [-3, 1, -2]))
     [1, 2, 3]
     """
+
+    workers = None
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = cores() if threads is None else threads

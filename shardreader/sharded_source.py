@@ -225,6 +225,9 @@ class ShardedSource(ChunkSource):
         self, found: Found, shard: Shard, index: MinishardIndex, rows: NDArray[np.intp]
     ) -> NDArray[np.intp]:
         """Take over what an index says; gives the rows that it does not have."""
+        if index.find_all(found.keys, rows, found.starts, found.ends):
+            found.status[rows] = PointStatus.OK
+            return rows[:0]
         positions = index.positions(found.keys[rows])
         stored = positions >= 0
         sound = stored & index.sound[positions]

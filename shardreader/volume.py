@@ -6,7 +6,7 @@ Here alone statuses become exceptions.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -17,15 +17,16 @@ from shardreader.box_read import BoxRead, cells_of, check_output
 from shardreader.cache import ByteCache
 from shardreader.chunk import make_decoder
 from shardreader.chunk_visit import refuse_chunks, visit_chunks
+from shardreader.dask_array import ToDask
 from shardreader.errors import ChunkError, OutOfBoundsError, PointStatus
 from shardreader.found import Found
 from shardreader.grid import Box
 from shardreader.indexing import box_of_index
 from shardreader.open_files import VolumeFiles, read_volume_files
+from shardreader.pictured import PicturedVolume
 from shardreader.point_read import PointRead, refuse_points
 from shardreader.points import points_to_voxels, voxel_box
 from shardreader.sources import keep_copy, make_source, make_store
-from shardreader.volume_geometry import VolumeGeometry
 from shardreader.workers import Workers, cores
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def open_volume(
     return Volume(files, kept, missing=missing, threads=threads, cache_bytes=cache_bytes)
 
 
-class Volume(VolumeGeometry):
+class Volume(ToDask, PicturedVolume):
     """One scale of a volume; made by `open_volume`.
 
     Safe from many threads. Pickles as path and options only. One of a directory survives a fork:
@@ -373,9 +374,12 @@ class Volume(VolumeGeometry):
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
+        return self._reopening(self._threads)
+
+    def _reopening(self, threads: int | None) -> tuple[Callable[..., Volume], tuple[Any, ...]]:
         options: dict[str, Any] = {
             "missing": self._missing,
-            "threads": self._threads,
+            "threads": threads,
             "cache_bytes": self._cache_bytes,
             "manifest": self._files.manifest_path,
             "cache_dir": None if self._kept is None else self._kept.files.directory,

@@ -19,6 +19,7 @@ FAMILIES = {
     errors.InvalidPointError: ValueError,
     errors.OutOfBoundsError: IndexError,
     errors.ReadError: OSError,
+    errors.ClusterError: RuntimeError,
 }
 LOCATION = Location(
     file="vol/8.0x8.0x40.0/0054.shard",

@@ -114,6 +114,19 @@ def test_a_chunk_that_is_damaged_at_the_source(source: TinyVolume, tmp_path: Pat
     assert_here(copy, source, ids_in(source, BOX))
 
 
+def test_nothing_is_written_where_all_that_is_wanted_is_damaged(
+    source: TinyVolume, tmp_path: Path
+) -> None:
+    shard = source.shards[0]
+    shard.chunks[2] = shard.chunks[2][:-1] + b"\xff"
+    source.write()
+    x, y, z = source.lower(2)
+    report = shardreader.fetch(source.path, tmp_path / "copy", points=[[x, y, z]], units="voxel")
+    assert not report.ok
+    assert manifest_of(tmp_path / "copy").scales["tiny"].files[SHARD].state == "not_fetched"
+    assert_here(tmp_path / "copy", source, set())
+
+
 def test_a_minishard_index_that_is_damaged_at_the_source(
     source: TinyVolume, tmp_path: Path
 ) -> None:

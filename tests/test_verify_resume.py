@@ -29,6 +29,8 @@ Writable = Callable[[str], Path]
 class StoppingRunner:
     """Is interrupted after some results."""
 
+    workers = None
+
     def __init__(self, after: int) -> None:
         self.after = after
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from shardreader.runner import Runner
     from shardreader.volume import Volume
 
 __all__ = [
@@ -19,15 +20,18 @@ __all__ = [
     "CommandError",
     "add_any_volume",
     "add_cache_dir",
+    "add_runner",
     "add_scale",
     "add_threads",
     "add_units",
     "add_volume",
     "check_units",
     "numbers",
+    "opened_runner",
     "opened_volume",
     "progress",
     "say",
+    "segments",
 ]
 
 DONE = 0
@@ -36,6 +40,8 @@ INCOMPLETE = 1
 """Exit status: it ran, and something is wrong, missing or unknown."""
 NOT_RUN = 2
 """Exit status: it could not run."""
+
+_LARGEST_SEGMENT = (1 << 64) - 1
 
 
 class CommandError(Exception):
@@ -106,6 +112,16 @@ def _scale(text: str) -> object:
         return text
 
 
+def segments(text: str) -> tuple[int, ...]:
+    """An argument type: segment ids with commas between them, exact."""
+    parts = text.split(",")
+    if not all(part.isdecimal() and int(part) <= _LARGEST_SEGMENT for part in parts):
+        raise argparse.ArgumentTypeError(
+            f"expected segment ids with commas between them, found {text!r}"
+        )
+    return tuple(map(int, parts))
+
+
 def add_volume(parser: argparse.ArgumentParser) -> None:
     """The volume that a command works on."""
     parser.add_argument(
@@ -143,17 +159,31 @@ def add_scale(parser: argparse.ArgumentParser, default: str) -> None:
     )
 
 
-def add_threads(parser: argparse.ArgumentParser) -> None:
+def add_threads(parser: argparse._ActionsContainer) -> None:
     """How many threads read."""
     parser.add_argument(
         "--threads", type=_threads, metavar="N", help="threads that read; default: one per core"
     )
 
 
-def add_units(parser: argparse.ArgumentParser, what: str) -> None:
+def add_runner(parser: argparse.ArgumentParser) -> None:
+    """What does the work: threads here, or a cluster."""
+    group = parser.add_mutually_exclusive_group()
+    add_threads(group)
+    group.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="let the workers of this dask scheduler (tcp://node1:8786) do the work; all see the "
+        "volume under the same path. Needs pip install 'shardreader[dask]'",
+    )
+
+
+def add_units(
+    parser: argparse.ArgumentParser, what: str, *, needed: str = "one is required"
+) -> None:
     """The unit of coordinates: one of the two must be given."""
     group = parser.add_argument_group(
-        f"unit of the {what} (one is required)",
+        f"unit of the {what} ({needed})",
         "There is no default: a coordinate in the wrong unit lands on another segment without\n"
         "any error. The voxels of FAFB-FFN1 are 8 x 8 x 40 nm, but fafbseg and CATMAID users\n"
         "count voxels of 4 x 4 x 40 nm (--resolution 4,4,40).",
@@ -174,6 +204,47 @@ def check_units(arguments: argparse.Namespace, what: str) -> None:
             "there is no default: FAFB-FFN1 has voxels of 8 x 8 x 40 nm, but fafbseg and CATMAID "
             "users count in 4 x 4 x 40 (--resolution 4,4,40)"
         )
+
+
+@contextmanager
+def opened_runner(arguments: argparse.Namespace, directory: str) -> Iterator[Runner]:
+    """What the arguments of `add_runner` name; a cluster that cannot be used is a `CommandError`.
+
+    Raises
+    ------
+    CommandError
+    """
+    from shardreader.dask_runner import connect, disconnect, make_runner
+    from shardreader.errors import ShardReaderError
+
+    if arguments.dask is None:
+        yield make_runner(directory, threads=arguments.threads, client=None)
+        return
+    try:
+        client = connect(arguments.dask)
+    except ShardReaderError as error:
+        raise CommandError(str(error)) from error
+    with _quiet_dask():
+        try:
+            yield make_runner(directory, threads=None, client=client, tell=say)
+        finally:
+            disconnect(client)
+
+
+@contextmanager
+def _quiet_dask() -> Iterator[None]:
+    """Keep dask from logging with a traceback what the command says in a line."""
+    import logging
+
+    handlers = logging.getLogger("distributed").handlers
+    levels = [handler.level for handler in handlers]
+    try:
+        for handler in handlers:
+            handler.setLevel(logging.CRITICAL)
+        yield
+    finally:
+        for handler, level in zip(handlers, levels, strict=True):
+            handler.setLevel(level)
 
 
 @contextmanager

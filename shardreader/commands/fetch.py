@@ -91,8 +91,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     one_of.add_argument(
         "--points",
         metavar="POINTS",
-        help="the chunks that hold these points: CSV or TSV with columns x, y, z, or .npy of "
-        "shape (N, 3), of any length; - is standard input (text)",
+        help="the chunks that hold these points: CSV, TSV or .parquet with columns x, y, z, "
+        ".npy of shape (N, 3), or .swc; of any length; - is standard input (text)",
     )
     part.add_argument(
         "--whole-shards",

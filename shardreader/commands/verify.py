@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 from shardreader.commands.common import (
     DONE,
     INCOMPLETE,
+    NOT_RUN,
     CommandError,
+    add_runner,
     add_scale,
-    add_threads,
     add_volume,
     numbers,
+    opened_runner,
     say,
 )
 
@@ -34,13 +36,14 @@ Check the copy against its info, its manifest and the rules of the format.
   deep   full, and every voxel followed to its label
 A shard that is absent is missing, unless the manifest (shardreader adopt), --listing
 or --allow-absent says otherwise.
-Exit status 0: whole. 1: something is damaged, missing or unknown. 130: interrupted;
-the report so far is printed, and --resume goes on."""
+Exit status 0: whole. 1: something is damaged, missing or unknown. 130: interrupted, or
+2: the scheduler of --dask went away; the report so far is printed, and --resume goes on."""
 EXAMPLES = """\
   shardreader verify /ssd/fafb-ffn1
   shardreader verify /ssd/fafb-ffn1 --level quick --listing gsutil-ls.txt
   shardreader verify /ssd/fafb-ffn1 --shards 0a3f,0b00-0bff --report report.html
-  shardreader verify /ssd/fafb-ffn1 --resume"""
+  shardreader verify /ssd/fafb-ffn1 --resume
+  shardreader verify /nfs/fafb-ffn1 --dask tcp://node1:8786"""
 
 _INTERRUPTED = 130
 
@@ -62,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="only the chunks that a box touches; needs --units",
     )
     parser.add_argument("--units", choices=["voxel", "nm"], help="unit of --box")
-    add_threads(parser)
+    add_runner(parser)
     parser.add_argument(
         "--allow-absent", action="store_true", help="shards that are absent are so on purpose"
     )
@@ -106,22 +109,22 @@ def _fraction(text: str) -> float:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
-    from shardreader.errors import ReadError, ShardReaderError
-    from shardreader.runner import ThreadRunner
+    from shardreader.errors import ClusterError, ReadError, ShardReaderError
     from shardreader.verification.run import Verification
 
     question = _question(arguments)
-    state = _state(arguments, question)
-    with _shown_progress(arguments) as progress:
-        try:
-            verification = Verification(question, ThreadRunner(arguments.threads), state, progress)
-        except ShardReaderError as error:
-            raise CommandError(str(error)) from error
-        failure: BaseException | None = None
-        try:
-            verification.run()
-        except (KeyboardInterrupt, ReadError) as error:
-            failure = error
+    with opened_runner(arguments, question.directory) as runner:
+        state = _state(arguments, question)
+        with _shown_progress(arguments) as progress:
+            try:
+                verification = Verification(question, runner, state, progress)
+            except ShardReaderError as error:
+                raise CommandError(str(error)) from error
+            failure: BaseException | None = None
+            try:
+                verification.run()
+            except (KeyboardInterrupt, ReadError, ClusterError) as error:
+                failure = error
     if state is not None:
         state.close()
     status = _publish(verification, arguments)
@@ -129,7 +132,9 @@ def run(arguments: argparse.Namespace) -> int:
         say("interrupted; go on with the same command and --resume")
         return _INTERRUPTED
     if failure is not None:
-        raise CommandError(str(failure), INCOMPLETE)
+        # Without its cluster the command could not run; with its drive gone it has no answer.
+        status = NOT_RUN if isinstance(failure, ClusterError) else INCOMPLETE
+        raise CommandError(str(failure), status)
     if status == DONE and state is not None:
         state.remove()
     return status
@@ -228,7 +233,10 @@ def _shown_progress(
             # What an earlier run did says nothing about the rate of this one.
             bar.reset(total=progress.bytes_total)
             bar.initial = bar.n = progress.bytes_done
-        bar.set_postfix_str(f"{progress.findings:,} findings", refresh=False)
+        told = f"{progress.findings:,} findings"
+        if progress.workers is not None:
+            told += f", {progress.workers:,} workers"
+        bar.set_postfix_str(told, refresh=False)
         bar.update(progress.bytes_done - bar.n)
 
     with bar:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardreader.fetching.part_file import open_part, write_all
+from shardreader.fetching.retrying import StoppedError
 
 __all__ = ["ChunkSpool", "discard_spool", "spool_path"]
 
@@ -74,8 +75,18 @@ class ChunkSpool:
         return np.array([self._places[i][1] for i in chunk_ids.tolist()], dtype=np.int64)
 
     def add(self, chunk_id: int, stored: bytes) -> None:
-        """Keep a chunk."""
+        """Keep a chunk.
+
+        Raises
+        ------
+        StoppedError
+            The spool is closed: the fetch ends early.
+        OSError
+            The drive refuses.
+        """
         with self._lock:
+            if self._file < 0:
+                raise StoppedError
             if chunk_id not in self._places:
                 self._places[chunk_id] = (self._append(chunk_id, stored), len(stored))
 
@@ -94,8 +105,9 @@ class ChunkSpool:
 
     def close(self) -> None:
         """Leave the file for a later fetch."""
-        if self._file >= 0:
-            os.close(self._file)
+        with self._lock:
+            if self._file >= 0:
+                os.close(self._file)
             self._file = -1
 
     def _append(self, chunk_id: int, data: bytes) -> int:

@@ -81,8 +81,9 @@ def fetch(
     box : Box or (lower, upper), optional
         Fetch the chunks that a box touches; in voxels, or in `units` or `resolution`.
     points : array-like of shape (..., 3), frame or path, optional
-        Fetch the chunks that hold points, given as to `Volume.lookup`, or in a .csv, .tsv or .npy
-        file, which is read a block of rows at a time; needs `units` or `resolution`.
+        Fetch the chunks that hold points, given as to `Volume.lookup`, or in a file (.csv,
+        .tsv, .npy, .parquet, .swc), which is read a block of rows at a time; needs `units` or
+        `resolution`.
     units : {"voxel", "nm"}, optional
     resolution : three numbers, optional
         Voxels of this size in nm.

@@ -59,13 +59,16 @@ class Cost(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class _Plan:
-    """What is to be asked for of one version of the object."""
+    """What is to be asked for of one version of the object.
+
+    ``replaces``: nothing of the file that is here is kept.
+    """
 
     source: SourceObject
     version: ObjectVersion
     wanted: NDArray[np.uint64]
     places: ChunkPlaces
-    here: PartialShard | None
+    replaces: bool
 
 
 class PartialDownload:
@@ -195,6 +198,7 @@ class PartialDownload:
             wanted = wanted[~here.coverage.covers(wanted)]
         if not len(wanted):
             return None
+        replaces = self._task.mend
         source = SourceObject(
             desk.reader.store, self._path, desk.patience, desk.throttle, desk.count
         )
@@ -206,7 +210,7 @@ class PartialDownload:
             # Chunks of two versions are not mixed: what is here is fetched again with the rest.
             self._restarts.append("it is another object at the source than before")
             wanted = np.union1d(self._task.ids(desk.scale), here.coverage.chunk_ids(MOST_IDS))
-            here = None
+            replaces = True
         places = locate_chunks(
             source,
             desk.scale,
@@ -217,7 +221,7 @@ class PartialDownload:
             self._pool,
             strict=strict,
         )
-        return _Plan(source, version, wanted, places, here)
+        return _Plan(source, version, wanted, places, replaces)
 
     def _fetch_with_tries(self, here: PartialShard | None) -> Outcome:
         for _ in range(_MOST_TRIES - 1):
@@ -241,8 +245,9 @@ class PartialDownload:
             spool.close()
         discard_spool(self._final)
         version = plan.version
+        state = "partial" if os.path.exists(self._final) else "not_fetched"
         record = FileRecord(
-            "partial", size=version.size, generation=version.generation, etag=version.etag
+            state, size=version.size, generation=version.generation, etag=version.etag
         )
         if self._faults:
             chunk_id, reason = next(iter(self._faults.items()))
@@ -310,7 +315,7 @@ class PartialDownload:
         ids = ids[np.lexsort((ids, self._spec.locate(ids)[1]))]
         new = NewChunks(ids, spool.sizes(ids), spool.chunks(ids))
         coverage = Coverage.of_ids(asked, generation=plan.version.token)
-        write = write_shard if plan.here is None else merge_shard
+        write = write_shard if plan.replaces else merge_shard
         part = f"{self._final}.merge.part"
         write(self._final, self._spec, self._task.number, new, coverage, part=part)
 

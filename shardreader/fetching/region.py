@@ -18,7 +18,7 @@ from shardreader.errors import InfoError, OutOfBoundsError, PointStatus
 from shardreader.grid import Box
 from shardreader.info import COMPRESSED_SEGMENTATION, ScaleInfo, VolumeInfo
 from shardreader.morton import chunk_ids_of_cells
-from shardreader.point_files import open_points
+from shardreader.point_tables import open_points
 from shardreader.points import points_to_voxels, voxel_box
 from shardreader.shard_extent import shard_cells
 from shardreader.shard_lattice import ShardLattice

@@ -48,6 +48,8 @@ class Progress(NamedTuple):
         So far, notes not counted.
     seconds : float
         Since the start.
+    workers : int or None
+        Of a dask cluster; None without one.
     """
 
     bytes_done: int
@@ -56,6 +58,7 @@ class Progress(NamedTuple):
     shards_total: int
     findings: int
     seconds: float
+    workers: int | None
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,9 @@ class _Task(NamedTuple):
     box: Box
     stamp: FileStamp
     digest: str
+
+    def __str__(self) -> str:
+        return self.job.file
 
 
 class Verification:
@@ -281,6 +287,7 @@ class Verification:
                     len(self._tasks),
                     self._findings.wrong,
                     time.monotonic() - self._start,
+                    self._runner.workers,
                 )
             )
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
+from shardreader.dask_runner import make_runner
 from shardreader.errors import OutOfBoundsError
 from shardreader.grid import Box
 from shardreader.info import ScaleInfo, select_scale
 from shardreader.manifest import Manifest
 from shardreader.open_files import read_info, read_manifest
 from shardreader.points import voxel_box
-from shardreader.runner import ThreadRunner
 from shardreader.shard_check import LEVELS
 from shardreader.shard_lattice import COUNTABLE_SHARDS, ShardLattice
 from shardreader.verification.plan import Selection
@@ -35,6 +35,7 @@ def verify(
     box: Box | Sequence[Sequence[float]] | None = None,
     units: str | None = None,
     threads: int | None = None,
+    client: Any = None,
     manifest: str | os.PathLike[str] | Manifest | None = None,
     allow_absent: bool = False,
     cross_check: float = 0.0,
@@ -59,6 +60,10 @@ def verify(
         Of `box`; voxels are those of the one scale that is verified.
     threads : int, optional
         One per core by default.
+    client : dask.distributed.Client, optional
+        Its workers check the shards, in place of threads of this process. All machines see the
+        volume under the same path and have the same version of shardreader; the report is the
+        same. Needs the extra ``[dask]``.
     manifest : path-like or Manifest, optional
         Instead of the one beside the info.
     allow_absent : bool
@@ -82,6 +87,9 @@ def verify(
         The box has no voxel of the volume, or no shard of those asked for holds a chunk.
     ReadError
         The copy cannot be listed, or went away.
+    ClusterError
+        The scheduler of `client` went away, or a worker cannot do the work; with `state` the next
+        call goes on from there.
     TypeError, ValueError
         An argument that makes no sense.
 
@@ -102,10 +110,9 @@ def verify(
         allow_absent=allow_absent,
         cross_check=cross_check,
     )
-    if threads is not None and (type(threads) is not int or threads < 1):
-        raise ValueError(f"threads must be a positive integer or None, not {threads!r}")
+    runner = make_runner(question.directory, threads=threads, client=client)
     with nullcontext() if state is None else State(os.path.abspath(os.fspath(state))) as kept:
-        verification = Verification(question, ThreadRunner(threads), kept, progress)
+        verification = Verification(question, runner, kept, progress)
         verification.run()
         return verification.report()
 
