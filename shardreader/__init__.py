@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     )
     from shardreader.fetching import FetchReport, fetch
     from shardreader.grid import Box
+    from shardreader.label_map import LabelMap
     from shardreader.shards import Shards, open_shards
+    from shardreader.snapping import SnapStatus
     from shardreader.verification import Report, verify
     from shardreader.volume import Volume, open_volume
 
@@ -40,6 +42,7 @@ __all__ = [
     "FetchReport",
     "InfoError",
     "InvalidPointError",
+    "LabelMap",
     "NotDownloadedError",
     "OutOfBoundsError",
     "PointStatus",
@@ -48,6 +51,7 @@ __all__ = [
     "ShardError",
     "ShardReaderError",
     "Shards",
+    "SnapStatus",
     "Volume",
     "adopt",
     "fetch",
@@ -60,11 +64,13 @@ __all__ = [
 _HOMES = {
     "Box": "grid",
     "FetchReport": "fetching",
+    "LabelMap": "label_map",
     "Report": "verification",
     "Volume": "volume",
     "adopt": "adoption",
     "fetch": "fetching",
     "Shards": "shards",
+    "SnapStatus": "snapping",
     "open_shards": "shards",
     "open_volume": "volume",
     "verify": "verification",

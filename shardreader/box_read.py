@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shardreader.chunk import ChunkDecoder, ChunkParts, EncodedChunks, ManyChunksDecoder
+from shardreader.chunk import BoxDecoder, ChunkParts, EncodedChunks, ManyChunksDecoder
+from shardreader.chunk_source import ChunkSource
+from shardreader.chunk_visit import refuse_chunks, visit_chunks
+from shardreader.errors import ChunkError, PointStatus
 from shardreader.flat_output import MOST_CACHED_BYTES, FlatOutput
+from shardreader.found import Found
 from shardreader.grid import Box, ChunkGrid, Triple, triples
 from shardreader.stored_reader import ConsumeMany
+from shardreader.translating_decoder import ManyTranslatingDecoder
+from shardreader.workers import Workers
 
-__all__ = ["BoxRead", "check_output", "no_overlap"]
+__all__ = ["BoxRead", "cells_of", "check_output", "no_overlap", "read_box"]
 
 
 _LINE_BYTES = 64
@@ -42,12 +49,14 @@ class BoxRead:
     def __init__(
         self,
         grid: ChunkGrid,
-        decoder: ChunkDecoder,
+        decoder: BoxDecoder,
         box: Box,
         dtype: np.dtype[Any],
         channels: int,
         out: NDArray[Any] | None,
+        background: Callable[[], int] = int,
     ) -> None:
+        self._background = background
         self._decoder = decoder
         self._shape = box.shape if channels == 1 else (*box.shape, channels)
         self._dtype = dtype
@@ -68,7 +77,8 @@ class BoxRead:
         )
 
     def prepare(self, background: NDArray[np.intp]) -> None:
-        """Have memory ready, with 0 in the chunks whose rows in `cells` are given."""
+        """Have memory ready, with background in the chunks whose rows in `cells` are given."""
+        value = self._background() if len(background) else 0
         if self._array is None:
             # Fresh zeroed memory costs no more than fresh memory, but recycled memory does.
             self._array = aligned_array(self._shape, self._dtype, zeroed=len(background) > 0)
@@ -76,12 +86,12 @@ class BoxRead:
             self._array = np.zeros(self._shape, self._dtype, order="F")
         if self._target is None:
             self._target = FlatOutput(self._array)
-            if self._array is not self._out:
+            if self._array is not self._out and value == 0:
                 return
         for row in background.tolist():
             _, lower, upper, first = self._part(row)
             part = zip(first, lower, upper, strict=True)
-            self._array[tuple(slice(at, at + b - a) for at, a, b in part)] = 0
+            self._array[tuple(slice(at, at + b - a) for at, a, b in part)] = value
 
     def consume(self, row: int, encoded: bytes) -> None:
         """Decode the part of one chunk that lies in the box. Raises FormatFault."""
@@ -94,7 +104,7 @@ class BoxRead:
     def consume_many(self) -> ConsumeMany | None:
         """Decodes the parts of several chunks at once; None where that cannot be."""
         decoder = self._decoder
-        if not isinstance(decoder, ManyChunksDecoder):
+        if not isinstance(decoder, (ManyChunksDecoder, ManyTranslatingDecoder)):
             return None
 
         def decode(*chunks: Any) -> NDArray[np.bool_]:
@@ -116,6 +126,33 @@ class BoxRead:
             self._out[...] = self._array
             return self._out
         return self._array
+
+
+def read_box(
+    source: ChunkSource, workers: Workers, target: BoxRead, *, forgive_absent: bool
+) -> None:
+    """Read all chunks of a box into `target`, or raise for the first that cannot be."""
+
+    def settle(found: Found, rows: NDArray[np.intp]) -> None:
+        refuse_chunks(source, found, what="chunks of the box", forgive_absent=forgive_absent)
+        target.prepare(rows[found.status != PointStatus.OK])
+
+    visit_chunks(
+        source,
+        workers,
+        len(target.cells),
+        find=lambda rows: source.find(target.cells[rows], workers),
+        settle=settle,
+        consume=target.consume,
+        fail=_raise,
+        consume_many=target.consume_many,
+        in_order=target.in_order,
+    )
+
+
+def _raise(_row: int, error: ChunkError) -> NoReturn:
+    """A box is read whole or not at all."""
+    raise error
 
 
 def aligned_array(shape: tuple[int, ...], dtype: np.dtype[Any], *, zeroed: bool) -> NDArray[Any]:

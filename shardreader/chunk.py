@@ -16,6 +16,7 @@ from shardreader.grid import Triple
 from shardreader.info import COMPRESSED_SEGMENTATION, ScaleInfo, VolumeInfo
 
 __all__ = [
+    "BoxDecoder",
     "ChunkDecoder",
     "ChunkParts",
     "EncodedChunks",
@@ -83,11 +84,8 @@ class ChunkParts(NamedTuple):
     first: NDArray[np.int64]
 
 
-class ChunkDecoder(Protocol):
-    """Decodes the chunks of one scale."""
-
-    most_encoded_bytes: int
-    """No encoding that is longer is read."""
+class BoxDecoder(Protocol):
+    """Writes parts of chunks to an output."""
 
     def decode_box(
         self,
@@ -114,6 +112,13 @@ class ChunkDecoder(Protocol):
         ------
         FormatFault
         """
+
+
+class ChunkDecoder(BoxDecoder, Protocol):
+    """Decodes the chunks of one scale."""
+
+    most_encoded_bytes: int
+    """No encoding that is longer is read."""
 
     def read_voxels(
         self, encoded: bytes, cell_shape: Triple, batch: PointBatch, first: int, last: int

@@ -10,7 +10,18 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import NoReturn
 
-from shardreader.commands import adopt, cutout, fetch, info, lookup, picture, serve, verify, view
+from shardreader.commands import (
+    adopt,
+    cutout,
+    fetch,
+    info,
+    labels,
+    lookup,
+    picture,
+    serve,
+    verify,
+    view,
+)
 from shardreader.commands.common import INCOMPLETE, NOT_RUN, CommandError
 
 __all__ = ["main"]
@@ -19,6 +30,7 @@ _COMMANDS: tuple[ModuleType, ...] = (
     info,
     lookup,
     cutout,
+    labels,
     fetch,
     adopt,
     verify,

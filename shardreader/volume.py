@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shardreader.after_fork import start_anew_after_fork
-from shardreader.box_read import BoxRead, cells_of, check_output
+from shardreader.box_read import BoxRead, cells_of, check_output, read_box
 from shardreader.cache import ByteCache
 from shardreader.chunk import make_decoder
-from shardreader.chunk_visit import refuse_chunks, visit_chunks
+from shardreader.chunk_visit import visit_chunks
 from shardreader.dask_array import ToDask
-from shardreader.errors import ChunkError, OutOfBoundsError, PointStatus
-from shardreader.found import Found
+from shardreader.errors import OutOfBoundsError
 from shardreader.grid import Box
 from shardreader.indexing import box_of_index
+from shardreader.label_counting import AnyBox
+from shardreader.label_queries import LabelQueries
 from shardreader.open_files import VolumeFiles, read_volume_files
 from shardreader.pictured import PicturedVolume
 from shardreader.point_read import PointRead, refuse_points
@@ -37,8 +38,6 @@ __all__ = ["Volume", "open_volume"]
 _MISSING = ("error", "zero")
 # Cells of one search in `stored_chunks`: an edge of 64 is a quarter million at a time.
 _TILE_EDGE = 64
-
-AnyBox = Box | Sequence[Sequence[float]]
 
 
 def open_volume(
@@ -103,7 +102,7 @@ def open_volume(
     return Volume(files, kept, missing=missing, threads=threads, cache_bytes=cache_bytes)
 
 
-class Volume(ToDask, PicturedVolume):
+class Volume(ToDask, PicturedVolume, LabelQueries):
     """One scale of a volume; made by `open_volume`.
 
     Safe from many threads. Pickles as path and options only. One of a directory survives a fork:
@@ -176,7 +175,10 @@ class Volume(ToDask, PicturedVolume):
         units: str | None = None,
         resolution: Sequence[float] | None = None,
         out: NDArray[Any] | None = None,
-    ) -> NDArray[Any]:
+        mapping: Any = None,
+        dtype: Any = None,
+        renumber: bool = False,
+    ) -> Any:
         """The voxels of a box.
 
         Parameters
@@ -188,14 +190,25 @@ class Volume(ToDask, PicturedVolume):
         resolution : three numbers
             The pair is in voxels of this size in nm, for example ``(4, 4, 40)``.
         out : ndarray, optional
-            Takes the voxels and is returned; of the box's shape and the volume's dtype, with any
-            strides. Undefined after an exception. For large boxes an array that an earlier
-            `cutout` returned is the fastest: it begins at a line of the processor's caches.
+            Takes the voxels and is returned; of the box's shape and of `dtype`, with any strides.
+            Undefined after an exception. For large boxes an array that an earlier `cutout`
+            returned is the fastest: it begins at a line of the processor's caches.
+        mapping : dict, pair of arrays, table with two columns, or LabelMap; optional
+            What labels become; others stay as they are, or become the default of the `LabelMap`.
+            Each distinct label of a chunk is looked up once, not each voxel.
+        dtype : {"uint32", "uint64"}, optional
+            Type of the result; a label that it cannot hold is a ValueError. The volume's own by
+            default.
+        renumber : bool
+            Give the labels (after `mapping`) the numbers 0, 1, ... in ascending order, and return
+            the table back.
 
         Returns
         -------
-        ndarray, shape (x, y, z), dtype of the volume
+        ndarray, shape (x, y, z), dtype of the volume or `dtype`
             In Fortran order where it is new. With more than one channel, (x, y, z, c).
+        table : ndarray, shape (n,)
+            Only with `renumber`: the label of each number, ascending.
 
         Raises
         ------
@@ -215,33 +228,15 @@ class Volume(ToDask, PicturedVolume):
         (6, 6, 3)
         """
         voxels = self._inside(box, units, resolution)
+        if mapping is not None or dtype is not None or renumber:
+            return self._cutout_as(voxels, out, mapping, dtype, renumber=renumber)
         shape = voxels.shape if self.num_channels == 1 else (*voxels.shape, self.num_channels)
         if out is not None:
             check_output(out, shape, self.dtype)
         if voxels.is_empty:
             return np.empty(shape, self.dtype, order="F") if out is None else out
         target = BoxRead(self._grid, self._decoder, voxels, self.dtype, self.num_channels, out)
-
-        def settle(found: Found, rows: NDArray[np.intp]) -> None:
-            refuse_chunks(
-                self._source,
-                found,
-                what="chunks of the box",
-                forgive_absent=self._missing == "zero",
-            )
-            target.prepare(rows[found.status != PointStatus.OK])
-
-        visit_chunks(
-            self._source,
-            self._workers,
-            len(target.cells),
-            find=lambda rows: self._source.find(target.cells[rows], self._workers),
-            settle=settle,
-            consume=target.consume,
-            fail=raise_error,
-            consume_many=target.consume_many,
-            in_order=target.in_order,
-        )
+        read_box(self._source, self._workers, target, forgive_absent=self._missing == "zero")
         return target.result()
 
     def lookup(
@@ -399,11 +394,6 @@ class Volume(ToDask, PicturedVolume):
     def _check_open(self) -> None:
         if self._closed:
             raise ValueError(f"the volume {self.path} is closed")
-
-
-def raise_error(_row: int, error: ChunkError) -> NoReturn:
-    """A box is read whole or not at all."""
-    raise error
 
 
 def _reopen(path: str, scale: int, options: dict[str, Any]) -> Volume:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from shardreader.grid import Box
     from shardreader.runner import Runner
     from shardreader.volume import Volume
 
@@ -19,6 +20,7 @@ __all__ = [
     "NOT_RUN",
     "CommandError",
     "add_any_volume",
+    "add_box",
     "add_cache_dir",
     "add_runner",
     "add_scale",
@@ -32,6 +34,7 @@ __all__ = [
     "progress",
     "say",
     "segments",
+    "voxel_box_of",
 ]
 
 DONE = 0
@@ -149,6 +152,17 @@ def add_cache_dir(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_box(parser: argparse.ArgumentParser) -> None:
+    """The box that a command works on."""
+    parser.add_argument(
+        "--box",
+        type=numbers(6),
+        required=True,
+        metavar="X0,Y0,Z0,X1,Y1,Z1",
+        help="the first corner, and the one just past the last voxel",
+    )
+
+
 def add_scale(parser: argparse.ArgumentParser, default: str) -> None:
     """Which scale of the volume; `default` says what is done without it."""
     parser.add_argument(
@@ -204,6 +218,30 @@ def check_units(arguments: argparse.Namespace, what: str) -> None:
             "there is no default: FAFB-FFN1 has voxels of 8 x 8 x 40 nm, but fafbseg and CATMAID "
             "users count in 4 x 4 x 40 (--resolution 4,4,40)"
         )
+
+
+def voxel_box_of(volume: Volume, arguments: argparse.Namespace) -> Box:
+    """The voxels that ``--box`` means; a `CommandError` where it has none in the volume."""
+    from shardreader.points import voxel_box
+
+    corners = (arguments.box[:3], arguments.box[3:])
+    try:
+        box = voxel_box(
+            corners,
+            units=arguments.units,
+            resolution=arguments.resolution,
+            voxel_size=volume.resolution,
+        )
+    except ValueError as error:
+        raise CommandError(f"--box: {error}") from error
+    if box.is_empty:
+        raise CommandError(f"--box holds no voxel: {box}; its second corner is past the last voxel")
+    if not volume.bounds.contains(box):
+        raise CommandError(
+            f"--box is not inside the volume: voxels {box}, the volume is {volume.bounds}; "
+            "is the unit right?"
+        )
+    return box
 
 
 @contextmanager
@@ -281,14 +319,8 @@ def progress(
     shares_terminal : bool
         Whether the answer goes to standard output; a bar would be mixed into it on a terminal.
     """
-    if not sys.stderr.isatty() or (shares_terminal and sys.stdout.isatty()):
-        yield lambda _done: None
-        return
-    from tqdm import tqdm
+    from shardreader.progress_bar import progress_bar
 
-    with tqdm(total=total, unit=unit, unit_scale=True, file=sys.stderr) as bar:
-
-        def show(done: int) -> None:
-            bar.update(done - bar.n)
-
+    mixed = shares_terminal and sys.stdout.isatty()
+    with progress_bar(total, unit, wanted=not mixed) as show:
         yield show

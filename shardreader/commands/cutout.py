@@ -10,15 +10,16 @@ from shardreader.commands.common import (
     INCOMPLETE,
     CommandError,
     add_any_volume,
+    add_box,
     add_cache_dir,
     add_scale,
     add_threads,
     add_units,
     check_units,
-    numbers,
     opened_volume,
     progress,
     say,
+    voxel_box_of,
 )
 
 if TYPE_CHECKING:
@@ -49,13 +50,7 @@ EXAMPLES = """\
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments of the command."""
     add_any_volume(parser)
-    parser.add_argument(
-        "--box",
-        type=numbers(6),
-        required=True,
-        metavar="X0,Y0,Z0,X1,Y1,Z1",
-        help="the first corner, and the one just past the last voxel",
-    )
+    add_box(parser)
     add_units(parser, "box")
     parser.add_argument(
         "-o", "--output", required=True, metavar="FILE", help="a .npy, .tif, .tiff or .nrrd file"
@@ -82,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         format_name = image_format(arguments.output)
         with opened_volume(arguments, missing=arguments.missing) as volume:
-            box = _voxel_box(volume, arguments)
+            box = voxel_box_of(volume, arguments)
             slabs = z_slabs(
                 box,
                 first_chunk_z=volume.voxel_offset[2],
@@ -100,29 +95,6 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(str(error)) from error
     except NotDownloadedError as error:
         raise CommandError(f"{error}\non this command line: --missing zero", INCOMPLETE) from error
-
-
-def _voxel_box(volume: Volume, arguments: argparse.Namespace) -> Box:
-    from shardreader.points import voxel_box
-
-    corners = (arguments.box[:3], arguments.box[3:])
-    try:
-        box = voxel_box(
-            corners,
-            units=arguments.units,
-            resolution=arguments.resolution,
-            voxel_size=volume.resolution,
-        )
-    except ValueError as error:
-        raise CommandError(f"--box: {error}") from error
-    if box.is_empty:
-        raise CommandError(f"--box holds no voxel: {box}; its second corner is past the last voxel")
-    if not volume.bounds.contains(box):
-        raise CommandError(
-            f"--box is not inside the volume: voxels {box}, the volume is {volume.bounds}; "
-            "is the unit right?"
-        )
-    return box
 
 
 def _read(volume: Volume, slabs: list[Box], show: Callable[[int], None]) -> Iterator[NDArray[Any]]:

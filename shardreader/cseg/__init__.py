@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OK",
+    "Words",
     "block_grid",
     "check_blocks",
     "check_chunks",
