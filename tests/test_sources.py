@@ -63,6 +63,9 @@ def is_gzip(copy: Copy) -> bool:
 class SourceContract:
     """What every source has to do."""
 
+    reads_until_kept = 2
+    """How often a chunk is read before the cache has it."""
+
     def open(self, copy: Copy, **options: Any) -> Opened:
         raise NotImplementedError
 
@@ -241,8 +244,9 @@ class SourceContract:
         it = opened()
         found = it.find([CHUNK])
         assert it.store.taken() == self.cost_of_finding(copy)
-        it.read(found)
-        assert it.store.taken() == 1
+        for _ in range(self.reads_until_kept):
+            it.read(found)
+            assert it.store.taken() == 1
         it.read(it.find([CHUNK]))
         assert it.store.taken() == 0
 
@@ -252,8 +256,9 @@ class SourceContract:
         it = opened()
         found = it.find(CHUNK_IDS)
         it.store.taken()
-        it.read(found)
-        assert it.store.taken() <= len(CHUNK_IDS)
+        for _ in range(self.reads_until_kept):
+            it.read(found)
+            assert it.store.taken() <= len(CHUNK_IDS)
         it.read(it.find(CHUNK_IDS))
         assert it.store.taken() == 0
 
@@ -410,6 +415,8 @@ class TestLocal(LocalContract):
 
 class TestRemote(SourceContract):
     """The same copies, from a web server."""
+
+    reads_until_kept = 1
 
     @pytest.fixture(params=["sharded-gzip", "first-version-raw", "unsharded-raw"])
     def copy(self, request: pytest.FixtureRequest, tmp_path: Path) -> Copy:
