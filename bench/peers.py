@@ -74,6 +74,12 @@ class Ours:
     def points(self, vol, points):
         return vol.lookup(points, units="voxel")
 
+    def labels(self, vol, box):
+        return vol.labels(box)
+
+    def counts(self, vol, box):
+        return vol.label_counts(box)
+
     def cutout_array(self, result, _box):
         return result
 
@@ -121,6 +127,12 @@ class Tensorstore:
 
     def points(self, store, points):
         return store.vindex[points[:, 0], points[:, 1], points[:, 2]].read().result()
+
+    def labels(self, store, box):
+        return np.unique(self.cutout(store, box))
+
+    def counts(self, store, box):
+        return np.unique(self.cutout(store, box), return_counts=True)
 
     def cutout_array(self, result, _box):
         return result
@@ -177,6 +189,10 @@ class CloudVolume:
 
     def points(self, volume, points):
         return volume.scattered_points(points)
+
+    def labels(self, volume, box):
+        part = tuple(slice(a, b) for a, b in zip(box.lower, box.upper, strict=True))
+        return sorted(volume.unique(part))
 
     def cutout_array(self, result, _box):
         return np.asarray(result)[..., 0]

@@ -12,6 +12,7 @@ from bench.errors import Unequal
 from bench.measure import Pairs, Side, compare, time_pairs
 from bench.ours import Chunks, cells_of_points, stored_chunks_of
 from bench.peers import CloudVolume, Ours, Tensorstore
+from bench.questions import BOX_KINDS, QUESTIONS, translating_side
 from bench.scenarios import Scenario
 from shardreader.box_read import cells_of
 from shardreader.shard_check import ShardJob, check_shard
@@ -152,7 +153,7 @@ class RowRunner:
         }
         case = scenario.cases[0]
         itemsize = self.setup.vol.dtype.itemsize
-        if scenario.kind in ("cutout", "out"):
+        if scenario.kind in BOX_KINDS:
             return {**work, "voxels": case.voxels, "result_bytes": case.voxels * itemsize}
         if scenario.kind in ("points", "open"):
             return {**work, "points": len(case), "result_bytes": len(case) * itemsize}
@@ -162,7 +163,7 @@ class RowRunner:
         vol = self.setup.vol
         if scenario.kind == "verify":
             return [_chunks_of_shard(vol, _largest_shard(vol))]
-        if scenario.kind in ("cutout", "out"):
+        if scenario.kind in BOX_KINDS:
             return [stored_chunks_of(vol, box) for box in scenario.cases]
         return [
             stored_chunks_of(vol, cells=cells_of_points(vol, points)) for points in scenario.cases
@@ -173,6 +174,8 @@ class RowRunner:
             return _verify_side(self.setup.vol)
         if scenario.kind == "out":
             return _out_side(self._ours, scenario)
+        if scenario.kind in ("mask", "mapping"):
+            return translating_side(self._ours, scenario.kind, scenario.cases[0])
         return _side(self._ours, scenario)
 
     def _limit(self, scenario: Scenario, chunks: list[Chunks]) -> Side | None:
@@ -184,6 +187,8 @@ class RowRunner:
         if scenario.limit in ("fresh", "warm"):
             shape, dtype = scenario.cases[0].shape, self.setup.vol.dtype
             return limits.memset(shape, dtype, threads, fresh=scenario.limit == "fresh")
+        if scenario.limit == "plain":
+            return _plain_side(self._ours, scenario)
         if scenario.limit == "one-chunk":
             return limits.open_and_inflate(chunks)
         if scenario.limit == "gather":
@@ -193,12 +198,11 @@ class RowRunner:
 
 def _side(reader, scenario: Scenario) -> Side:
     """A reader asked for boxes or points, on a volume just opened or kept open."""
-    ask = reader.cutout if scenario.kind == "cutout" else reader.points
-    to_array = reader.cutout_array if scenario.kind == "cutout" else reader.points_array
+    ask, to_array = QUESTIONS[scenario.kind]
     kept = reader.open() if scenario.warm else None
     if scenario.warm:
         for case in scenario.cases:
-            ask(kept, case)
+            ask(reader, kept, case)
 
     def prepare(number):
         opens_itself = scenario.kind == "open"
@@ -208,16 +212,17 @@ def _side(reader, scenario: Scenario) -> Side:
     def run(state):
         if scenario.kind == "open":
             state["handle"] = reader.open()
-        return ask(state["handle"], state["case"])
+        return ask(reader, state["handle"], state["case"])
 
     def finish(state):
         if not scenario.warm:
             reader.close(state["handle"])
             state["handle"] = None
 
-    return Side(
-        reader.name, prepare, run, lambda result, state: to_array(result, state["case"]), finish
-    )
+    def array(result, state):
+        return to_array(reader, result, state["case"])
+
+    return Side(reader.name, prepare, run, array, finish)
 
 
 def _out_side(reader: Ours, scenario: Scenario) -> Side:
@@ -231,6 +236,17 @@ def _out_side(reader: Ours, scenario: Scenario) -> Side:
         lambda state: state[0].cutout(state[1], out=out),
         None,
         lambda state: reader.close(state[0]),
+    )
+
+
+def _plain_side(reader: Ours, scenario: Scenario) -> Side:
+    """The same box as it is: what a mask or a mapping must not take longer than."""
+    return Side(
+        "plain cutout",
+        lambda _: reader.open(),
+        lambda vol: vol.cutout(scenario.cases[0]),
+        None,
+        reader.close,
     )
 
 

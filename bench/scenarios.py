@@ -21,9 +21,10 @@ _BOXES = 5
 class Scenario:
     """One question, asked of several boxes or point sets in turn.
 
-    `kind` says how it is asked: cutout, out (a cutout into ``out=``), points, open (open the
-    volume and look up one point) or verify. `warm` keeps the volume open, caches filled, over all
-    runs; else each run has a volume that was just opened, outside of its time.
+    `kind` says how it is asked: cutout, out (a cutout into ``out=``), labels, counts, mask,
+    mapping (a cutout with one), points, open (open the volume and look up one point) or verify.
+    `warm` keeps the volume open, caches filled, over all runs; else each run has a volume that was
+    just opened, outside of its time.
     """
 
     name: str
@@ -122,6 +123,15 @@ def make_scenarios(vol, region: Box, points_csv: Path | None) -> list[Scenario]:
               [uniform_points(near, 1_000_000, 8)], ts, "gather"),
         named("points-cached", "100,000 uniform points again, in the cache", "points",
               [uniform[:100_000]], ts, "gather", warm=True),
+        named("labels", _box_title("labels of", dense), "labels", dense, both, whole=dense_whole),
+        named("labels-cached", _box_title("labels, caches warm, of", dense), "labels", dense, ts,
+              None, warm=True, whole=dense_whole),
+        named("counts", _box_title("labels with counts of", dense), "counts", dense, ts,
+              whole=dense_whole),
+        named("mask", _box_title("mask of half of the labels of", dense), "mask", dense, (),
+              "plain", whole=dense_whole),
+        named("mapping", _box_title("cutout with a mapping of 1,000,000 labels,", dense), "mapping",
+              dense, (), "plain", whole=dense_whole),
         named("verify", "verify full of a shard", "verify", [None], (), "verify"),
     ]  # fmt: skip
 

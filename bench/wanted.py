@@ -17,6 +17,11 @@ WANTED = (
     ("points-1m", "tensorstore", 8.0, 12.0),
     ("points-500-walks", "cloud-volume", 50.0, 100.0),
     ("open-point", "tensorstore", 4.0, 10.0),
+    ("labels", "tensorstore", 100.0, 100.0),
+    ("labels", "cloud-volume", 20.0, 20.0),
+    ("counts", "tensorstore", 30.0, 30.0),
+    ("mask", "plain cutout", 1.0, 1.0),
+    ("mapping", "plain cutout", 1.0, 1.0),
     ("verify", "libdeflate over its chunks", 1 / 1.3, 1 / 1.15),
 )
 

@@ -93,7 +93,13 @@ _HOMES = {
 }
 
 
+# Modules that are used by their names, `shardreader.fafb.locs_to_segments`.
+_MODULES = ("compat", "fafb")
+
+
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"shardreader.{name}")
     if name not in __all__:
         raise AttributeError(f"module 'shardreader' has no attribute {name!r}")
     module = importlib.import_module(f"shardreader.{_HOMES.get(name, 'errors')}")
@@ -101,4 +107,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted([*globals(), *__all__, *_MODULES])

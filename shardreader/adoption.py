@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from shardreader.copy_summary import partial_shards
 from shardreader.errors import InfoError
 from shardreader.info import ScaleInfo
 from shardreader.listed_source import manifest_of, now, read_source
@@ -49,6 +50,8 @@ class AdoptedScale:
         How many shards can hold a chunk, by the geometry.
     whole : int
         Shards here that are of the size of the source.
+    partial : tuple of str
+        Shards here that say themselves that they have only some of the source's chunks.
     source_has_none : int
         Shards that the source has not.
     missing, unexpected : tuple of str
@@ -59,6 +62,7 @@ class AdoptedScale:
     key: str
     possible: int
     whole: int
+    partial: tuple[str, ...]
     source_has_none: int
     missing: tuple[str, ...]
     wrong_size: tuple[WrongSize, ...]
@@ -67,12 +71,12 @@ class AdoptedScale:
     @property
     def unknown(self) -> int:
         """Shards of which nothing is known."""
-        known = self.whole + self.source_has_none + len(self.missing) + len(self.wrong_size)
-        return self.possible - known - len(self.unexpected)
+        wrong = len(self.missing) + len(self.wrong_size) + len(self.unexpected)
+        return self.possible - self.whole - len(self.partial) - self.source_has_none - wrong
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is missing, wrong or unknown."""
+        """Whether nothing is missing, partial, wrong or unknown."""
         return self.possible == self.whole + self.source_has_none
 
 
@@ -204,7 +208,7 @@ def _by_source(
         files = {
             name: record
             if name in wrong or record.state == "none"
-            else replace(record, state="whole")
+            else replace(record, state="partial" if name in state.partial else "whole")
             for name, record in known.files.items()
         }
         manifests[scale.key] = ScaleManifest(known.unlisted, files)
@@ -225,10 +229,11 @@ def _compare(directory: str, scale: ScaleInfo, known: ScaleManifest) -> AdoptedS
         if lattice.number_of_name(name) is not None
     }
     at_source = {n: record for n, record in known.files.items() if record.state != "none"}
+    partial = _partial(directory, scale, [name for name in here if name in at_source])
     wrong = tuple(
         WrongSize(name, int(record.size or 0), here[name])
         for name, record in sorted(at_source.items())
-        if name in here and here[name] != record.size
+        if name in here and here[name] != record.size and name not in partial
     )
     missing = tuple(sorted(name for name in at_source if name not in here))
     unexpected = tuple(sorted(name for name in here if name not in at_source))
@@ -238,7 +243,8 @@ def _compare(directory: str, scale: ScaleInfo, known: ScaleManifest) -> AdoptedS
     return AdoptedScale(
         key=scale.key,
         possible=lattice.count,
-        whole=len(here) - len(wrong) - len(unexpected),
+        whole=len(here) - len(wrong) - len(unexpected) - len(partial),
+        partial=partial,
         source_has_none=none,
         missing=missing,
         wrong_size=wrong,
@@ -253,6 +259,9 @@ def _by_word(directory: str, scales: list[ScaleInfo]) -> Adoption:
         sizes = _sizes(directory, scale)
         here = {n: size for n, size in sizes.items() if lattice.number_of_name(n) is not None}
         files = {name: FileRecord("whole", size=size) for name, size in here.items() if size}
+        # What these have of the source is in their coverage record; how large it is, is not.
+        partial = _partial(directory, scale, here)
+        files.update({name: FileRecord("partial") for name in partial})
         # No word can make these whole: they are downloads that ended before their end.
         empty = tuple(WrongSize(name, 1, 0) for name, size in sorted(here.items()) if size == 0)
         begun = _unfinished(sizes, lattice)
@@ -268,7 +277,8 @@ def _by_word(directory: str, scales: list[ScaleInfo]) -> Adoption:
             AdoptedScale(
                 key=scale.key,
                 possible=lattice.count,
-                whole=len(here) - len(empty),
+                whole=len(here) - len(empty) - len(partial),
+                partial=partial,
                 source_has_none=lattice.count - len(here) - len(begun),
                 missing=begun,
                 wrong_size=empty,
@@ -289,6 +299,13 @@ def _unfinished(sizes: Mapping[str, int], lattice: ShardLattice) -> tuple[str, .
     return tuple(
         sorted(n for n in begun if n not in sizes and lattice.number_of_name(n) is not None)
     )
+
+
+def _partial(directory: str, scale: ScaleInfo, names: Iterable[str]) -> tuple[str, ...]:
+    if scale.sharding is None:
+        return ()
+    folder = os.path.normpath(os.path.join(directory, *scale.key.split("/")))
+    return tuple(sorted(partial_shards(folder, names, scale.sharding)))
 
 
 def _sizes(directory: str, scale: ScaleInfo) -> dict[str, int]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from shardreader.cache import ByteCache
 from shardreader.errors import ChunkError, FormatFault, Location, ReadError
 from shardreader.found import Found
-from shardreader.store import LocalStore
+from shardreader.store import Store
 from shardreader.stored_reader import ConsumeMany, RangeFiles, StoredReader
 from shardreader.workers import Workers
 
@@ -23,8 +23,8 @@ class ChunkSource(ABC):
 
     Parameters
     ----------
-    store : LocalStore
-    files : LocalStore or ShardFiles
+    store : Store
+    files : Store or ShardFiles
         What chunks are read from.
     directory : str
         Name of the scale's directory in the store; empty for a store of keys without a volume.
@@ -39,7 +39,7 @@ class ChunkSource(ABC):
 
     def __init__(
         self,
-        store: LocalStore,
+        store: Store,
         files: RangeFiles,
         directory: str,
         *,

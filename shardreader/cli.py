@@ -18,17 +18,32 @@ from shardreader.commands import (
     info,
     labels,
     lookup,
+    picture,
     segment,
+    serve,
     verify,
+    view,
 )
 from shardreader.commands.common import INCOMPLETE, NOT_RUN, CommandError
 
 __all__ = ["main"]
 
 _COMMANDS: tuple[ModuleType, ...] = (
-    *(info, lookup, cutout, labels, fetch, adopt, verify, index, segment),
+    info,
+    lookup,
+    cutout,
+    labels,
+    fetch,
+    adopt,
+    verify,
+    index,
+    segment,
+    picture,
+    view,
+    serve,
 )
 _INTERRUPTED = 130
+_COORDINATES = ("--at", "--box")
 _NOT_OPENED = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
 
 _EPILOG = """\
@@ -156,8 +171,8 @@ def _joined(argv: Sequence[str]) -> list[str]:
     """Make ``--box -1,2,...`` one word: argparse takes a leading minus for an option."""
     joined: list[str] = []
     for word in argv:
-        if joined and joined[-1] == "--box" and re.match(r"-[\d.]", word):
-            joined[-1] = f"--box={word}"
+        if joined and joined[-1] in _COORDINATES and re.match(r"-[\d.]", word):
+            joined[-1] = f"{joined[-1]}={word}"
         else:
             joined.append(word)
     return joined

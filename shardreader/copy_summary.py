@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from shardreader.coverage import COVERAGE_HEADER_BYTES, coverage_length
+from shardreader.errors import FormatFault, ShardError
 from shardreader.info import ScaleInfo
 from shardreader.manifest import MANIFEST_NAME, Manifest
 from shardreader.shard_files import parts_of, shard_name
 from shardreader.shard_geometry import possible_shard_count, possible_shards
 from shardreader.sharding import ShardingSpec
+from shardreader.store import LocalStore, StaleFileError
 
-__all__ = ["CopySummary", "summarize_copy"]
+__all__ = ["CopySummary", "partial_shards", "summarize_copy"]
 
 _LITTER = ("._*", ".DS_Store", "Thumbs.db", "desktop.ini", "*.gstmp", "*.part", "*.crdownload")
 _SUFFIXES = (".shard", ".index", ".data")
@@ -31,6 +35,8 @@ class CopySummary:
         How many shards can hold a chunk, by the geometry.
     present, present_bytes : int
         Those whose file is here, or both files of the first version, and the size of these files.
+    partial : int
+        Those of them that say themselves that they have only some of their source's chunks.
     source_has_none, not_downloaded, unknown : int
         The absent ones: the manifest says that the source has no such file; it says that the
         source has one; nothing is known.
@@ -47,6 +53,7 @@ class CopySummary:
     possible: int
     present: int
     present_bytes: int
+    partial: int
     source_has_none: int
     not_downloaded: int
     unknown: int
@@ -106,6 +113,7 @@ def summarize_copy(
         possible=count,
         present=len(present),
         present_bytes=sum(present.values()),
+        partial=len(partial_shards(directory, _may_be_partial(present, scale, manifest), sharding)),
         source_has_none=has_none,
         not_downloaded=not_downloaded,
         unknown=count - len(present) - has_none - not_downloaded,
@@ -115,6 +123,47 @@ def summarize_copy(
         pairs=tuple(sorted(pairs)),
         other=tuple(sorted({*other, *sizes} - shards.keys() - pairs - own_files)),
     )
+
+
+def partial_shards(folder: str, names: Iterable[str], sharding: ShardingSpec) -> frozenset[str]:
+    """Those of some shard files that have a coverage record, sound or not.
+
+    Raises
+    ------
+    ReadError
+        A file cannot be read.
+    """
+    start = sharding.shard_index_end
+    found = set()
+    store = LocalStore(folder)
+    for name in names:
+        try:
+            identity = store.identity(name)
+            if identity is None or identity.size <= start:
+                continue
+            end = min(start + COVERAGE_HEADER_BYTES, identity.size)
+            header = store.read(name, start=start, end=end, identity=identity)
+            if coverage_length(header, identity.size - start) is not None:
+                found.add(name)
+        except FormatFault:
+            found.add(name)
+        except (ShardError, StaleFileError):
+            continue  # no file, or replaced in this moment
+    store.close()
+    return frozenset(found)
+
+
+def _may_be_partial(
+    present: dict[str, int], scale: ScaleInfo, manifest: Manifest | None
+) -> list[str]:
+    """The shards that the manifest does not call whole, with their size."""
+    known = manifest.scales.get(scale.key) if manifest else None
+    records = known.files if known else {}
+    return [
+        name
+        for name, size in present.items()
+        if name not in records or (records[name].state, records[name].size) != ("whole", size)
+    ]
 
 
 def _shards(sizes: dict[str, int]) -> tuple[dict[str, int], set[str]]:

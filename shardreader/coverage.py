@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +34,7 @@ __all__ = [
     "coverage_length",
     "decode_coverage",
     "encode_coverage",
+    "read_coverage",
 ]
 
 COVERAGE_MAGIC = b"shardCov"
@@ -82,12 +84,6 @@ class Coverage:
         lasts = ids[np.concatenate([gaps, [len(ids) - 1]]).astype(np.intp)] if len(ids) else ids
         return cls(generation, firsts, lasts)
 
-    @property
-    def stored_bytes(self) -> int:
-        """Length of the record in a file."""
-        generation = (self.generation or "").encode("utf-8")
-        return _HEADER.size + len(generation) + _RUN_BYTES * len(self.firsts) + _CRC.size
-
     def covers(self, chunk_ids: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Whether each of these chunks was asked for."""
         if len(self.firsts) == 0:
@@ -95,6 +91,52 @@ class Coverage:
         run = np.searchsorted(self.firsts, chunk_ids, side="right") - 1
         covered: NDArray[np.bool_] = (run >= 0) & (chunk_ids <= self.lasts[run])
         return covered
+
+    def chunk_ids(self, most: int) -> NDArray[np.uint64]:
+        """All ids that were asked for, ascending.
+
+        Raises
+        ------
+        FormatFault
+            They are more than `most`.
+
+        Examples
+        --------
+        >>> ids = np.array([3, 4, 7], np.uint64)
+        >>> Coverage.of_ids(ids, generation=None).chunk_ids(most=3).tolist()
+        [3, 4, 7]
+        """
+        # One less than the length of each run, which may be 2**64.
+        extents = self.lasts - self.firsts
+        count = len(extents) + sum(extents.tolist())
+        if count > most:
+            raise FormatFault(_WHAT, expected=f"at most {most} chunk ids", found=f"{count}")
+        runs = extents.astype(np.int64) + 1
+        within = np.arange(count) - np.repeat(np.cumsum(runs) - runs, runs)
+        return np.repeat(self.firsts, runs) + within.astype(np.uint64)
+
+    def union(self, other: Coverage) -> Coverage:
+        """What either answers for; both must be of one generation.
+
+        Raises
+        ------
+        ValueError
+            They are not.
+        """
+        if self.generation != other.generation:
+            raise ValueError(f"generations {self.generation!r} and {other.generation!r}")
+        firsts = np.concatenate([self.firsts, other.firsts])
+        lasts = np.concatenate([self.lasts, other.lasts])
+        order = np.argsort(firsts, kind="stable")
+        firsts, reach = firsts[order], np.maximum.accumulate(lasts[order])
+        # A run begins where the first id is neither inside those before nor next to them; the
+        # difference is taken only where it cannot wrap.
+        begins = np.ones(len(firsts), dtype=np.bool_)
+        ahead = firsts[1:] > reach[:-1]
+        begins[1:] = ahead & (firsts[1:] - np.where(ahead, reach[:-1], 0) > 1)
+        starts = np.flatnonzero(begins)
+        ends = np.append(starts[1:], len(firsts)) - 1
+        return Coverage(self.generation, firsts[starts], reach[ends[: len(starts)]])
 
 
 def encode_coverage(coverage: Coverage) -> bytes:
@@ -184,3 +226,42 @@ def decode_coverage(data: bytes) -> Coverage:
     if not ((firsts <= lasts).all() and apart.all()):
         raise FormatFault(_WHAT, expected="runs that ascend and do not overlap", found="others")
     return Coverage(generation or None, firsts, lasts)
+
+
+def read_coverage(
+    read: Callable[[int, int], bytes], *, start: int, file_size: int
+) -> tuple[Coverage | None, int]:
+    """The record of a shard file, if it has one, and where the record ends.
+
+    Parameters
+    ----------
+    read : callable
+        Gives the bytes ``[start, end)`` of the file.
+    start, file_size : int
+        Where the shard index ends, and where the file does.
+
+    Returns
+    -------
+    Coverage or None
+        None for a file that is its source's own: it answers for all its chunks.
+    int
+        `start`, where there is no record.
+
+    Raises
+    ------
+    FormatFault
+        There is a record, and it is damaged.
+
+    Examples
+    --------
+    >>> record = encode_coverage(Coverage.of_ids(np.array([3], np.uint64), generation=None))
+    >>> read_coverage(lambda start, end: record[start:end], start=0, file_size=len(record))[1]
+    44
+    """
+    if start >= file_size:
+        return None, start
+    header = read(start, min(start + COVERAGE_HEADER_BYTES, file_size))
+    length = coverage_length(header, file_size - start)
+    if length is None:
+        return None, start
+    return decode_coverage(read(start, start + length)), start + length

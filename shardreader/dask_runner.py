@@ -1,26 +1,27 @@
 """Maps jobs over the machines of a dask cluster that share the storage. Floor 4.
 
 The scheduler holds no more jobs than keep its workers busy, so that nothing there grows with the
-number of shards. A job travels as bytes and is only unpacked by a worker of the same version.
+number of shards. A job travels as bytes, and a worker unpacks it only if it has the same version.
 """
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import pickle
 import queue
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from shardreader.errors import ClusterError, ReadError
+from shardreader.errors import ClusterError
 from shardreader.runner import Runner, ThreadRunner
-from shardreader.store import LocalStore, StaleFileError
+from shardreader.shared_volume import HOW_TO_GO_ON, SharedVolume
 from shardreader.version import __version__
 
-__all__ = ["DaskRunner", "SharedVolume", "connect", "make_runner"]
+__all__ = ["DaskRunner", "connect", "disconnect", "make_runner"]
 
 _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")
@@ -31,73 +32,9 @@ _SECONDS_BETWEEN_LOOKS = 5.0
 _JOBS_PER_THREAD = 2
 _LEAST_JOBS = 4
 _CONNECT_SECONDS = 10
+_CLOSE_SECONDS = 2
 # What dask raises when it cannot talk to the scheduler.
 _NO_CONNECTION = (OSError, RuntimeError, ValueError, TypeError)
-_RESUME = "what is done is kept: go on with --resume (in Python: with the same state=)"
-
-
-@dataclass(frozen=True)
-class SharedVolume:
-    """The volume as this machine sees it; every worker must see the same one.
-
-    Parameters
-    ----------
-    directory : str
-        That of ``info``.
-    info_digest : str
-        SHA-256 of the bytes of ``info``.
-    """
-
-    directory: str
-    info_digest: str
-
-    @classmethod
-    def seen_here(cls, directory: str) -> SharedVolume:
-        """What there is now.
-
-        Raises
-        ------
-        ReadError
-            There is no ``info``, or it cannot be read.
-
-        Examples
-        --------
-        >>> seen = SharedVolume.seen_here("fixtures/fafb-mini")
-        >>> seen == SharedVolume.seen_here("fixtures/fafb-mini")
-        True
-        """
-        store = LocalStore(directory)
-        try:
-            identity = store.identity("info")
-            if identity is None:
-                raise ReadError(f"{store.path('info')}: no such file")
-            data = store.read("info", start=0, end=identity.size, identity=identity)
-        except StaleFileError:
-            raise ReadError(f"{store.path('info')}: changed while it was read") from None
-        finally:
-            store.close()
-        return cls(directory, hashlib.sha256(data).hexdigest())
-
-    def confirm(self, worker: str) -> None:
-        """Refuse a machine that sees no volume there, or another one.
-
-        Raises
-        ------
-        ClusterError
-        """
-        try:
-            here = SharedVolume.seen_here(self.directory)
-        except ReadError as error:
-            raise ClusterError(
-                f"worker {worker} does not see the volume: {error}; every machine must see it "
-                f"under the same path. This says nothing about the data; {_RESUME}"
-            ) from None
-        if here != self:
-            raise ClusterError(
-                f"worker {worker} sees another volume at {self.directory}: expected an info with "
-                f"SHA-256 {self.info_digest}, found {here.info_digest}; every machine must see "
-                f"the same volume under the same path; {_RESUME}"
-            )
 
 
 class DaskRunner:
@@ -112,6 +49,8 @@ class DaskRunner:
         A synchronous one. It stays open.
     directory : str
         The volume that the jobs are about; a worker that does not see the same one is refused.
+    tell : callable, optional
+        Takes a line when there are no workers and so nothing goes on; a warning by default.
 
     Raises
     ------
@@ -121,12 +60,16 @@ class DaskRunner:
         There is no volume here.
     """
 
-    def __init__(self, client: Any, directory: str) -> None:
+    def __init__(
+        self, client: Any, directory: str, tell: Callable[[str], None] | None = None
+    ) -> None:
         distributed = _distributed()
         if not isinstance(client, distributed.Client) or client.asynchronous:
             raise TypeError(f"client must be a synchronous dask.distributed.Client, not {client!r}")
         self._client = client
         self._volume = SharedVolume.seen_here(directory)
+        self._tell = tell or _warn
+        self._told = False
         self._threads = 0
         self._workers = 0
         self._looked = -_SECONDS_BETWEEN_LOOKS
@@ -193,11 +136,11 @@ class DaskRunner:
     ) -> tuple[str, Any]:
         name = getattr(work, "__name__", "job").strip("_")
         key = f"shardreader-{name}-{uuid.uuid4().hex}"
-        payload = pickle.dumps((work, job))
+        call = pickle.dumps(_Call(self._volume, pickle.dumps((work, job))))
         try:
-            future = self._client.submit(
-                carry_out, __version__, self._volume, payload, key=key, pure=False
-            )
+            # Dask ends a worker that lacks the module of a function. All of them have pickle's, and
+            # what is wrong with the bytes is an error like any other.
+            future = self._client.submit(pickle.loads, call, key=key, pure=False)
         except _NO_CONNECTION as error:
             raise _lost_scheduler(error) from None
         client = self._client
@@ -220,6 +163,10 @@ class DaskRunner:
             except queue.Empty:
                 if self._client.status != "running":
                     raise _lost_scheduler(f"the client is {self._client.status}") from None
+                if not self.workers and not self._told:
+                    self._tell("the dask cluster has no workers: waiting for some")
+                # Once for each time that they are all gone.
+                self._told = not self.workers
 
 
 @dataclass(frozen=True)
@@ -241,8 +188,21 @@ class _Arrival(Generic[_Job, _Result]):
         raise _translated(self.error, self.job)
 
 
-def carry_out(version: str, volume: SharedVolume, payload: bytes) -> Any:
-    """Do one job on a worker: called there by dask.
+@dataclass(frozen=True)
+class _Call:
+    """Is carried out where it is unpickled, and gives the result of its job there."""
+
+    volume: SharedVolume
+    payload: bytes
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        # No class of ours among the arguments: another version may have another one.
+        seen = self.volume.directory, self.volume.info_digest
+        return carry_out, (__version__, *seen, self.payload)
+
+
+def carry_out(version: str, directory: str, info_digest: str, payload: bytes) -> Any:
+    """Do one job on a worker.
 
     Raises
     ------
@@ -256,6 +216,7 @@ def carry_out(version: str, volume: SharedVolume, payload: bytes) -> Any:
             f"worker {worker} has shardreader {__version__}, and the machine that asks has "
             f"{version}: install the same version on all of them"
         )
+    volume = SharedVolume(directory, info_digest)
     volume.confirm(worker)
     work, job = pickle.loads(payload)  # noqa: S301 (from the client, whose code runs here anyway)
     result = work(job)
@@ -263,7 +224,13 @@ def carry_out(version: str, volume: SharedVolume, payload: bytes) -> Any:
     return result
 
 
-def make_runner(directory: str, *, threads: int | None, client: Any) -> Runner:
+def make_runner(
+    directory: str,
+    *,
+    threads: int | None,
+    client: Any,
+    tell: Callable[[str], None] | None = None,
+) -> Runner:
     """Threads of this process, or the workers of a cluster.
 
     Raises
@@ -277,7 +244,7 @@ def make_runner(directory: str, *, threads: int | None, client: Any) -> Runner:
         return ThreadRunner(threads)
     if threads is not None:
         raise ValueError("threads are those of this process; with a client the workers have theirs")
-    return DaskRunner(client, directory)
+    return DaskRunner(client, directory, tell)
 
 
 def connect(address: str) -> Any:
@@ -297,9 +264,15 @@ def connect(address: str) -> Any:
         )
     except _NO_CONNECTION as error:
         raise ClusterError(
-            f"{address}: no dask scheduler answers: {str(error).splitlines()[0]}; give its "
+            f"{address}: no dask scheduler answers: {_first_line(error)}; give its "
             "address, such as tcp://node1:8786"
         ) from None
+
+
+def disconnect(client: Any) -> None:
+    """Close a client, whether or not its scheduler is there to hear of it."""
+    with contextlib.suppress(OSError, _distributed().TimeoutError):
+        client.close(timeout=_CLOSE_SECONDS)
 
 
 def _distributed() -> Any:
@@ -319,10 +292,18 @@ def _worker_address() -> str:
     return str(distributed.get_worker().address)
 
 
+def _warn(line: str) -> None:
+    warnings.warn(line, RuntimeWarning, stacklevel=2)
+
+
+def _first_line(error: object) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 def _lost_scheduler(reason: object) -> ClusterError:
     return ClusterError(
         "the dask scheduler went away, or closed the connection "
-        f"({str(reason).splitlines()[0]}); this says nothing about the data; {_RESUME}"
+        f"({_first_line(reason)}); this says nothing about the data; {HOW_TO_GO_ON}"
     )
 
 
@@ -332,8 +313,13 @@ def _translated(error: BaseException, job: object) -> BaseException:
 
     if isinstance(error, distributed.scheduler.KilledWorker):
         return ClusterError(
-            f"{job}: {error.allowed_failures + 1} workers died over it, one after the other, the "
-            f"last at {error.last_worker.address}; see the logs of the workers: they may have too "
-            f"little memory; {_RESUME}"
+            f"{job}: {error.allowed_failures + 1} workers died while they had it, one after the "
+            f"other, the last at {error.last_worker.address}; see the logs of the workers: they "
+            f"may have too little memory; {HOW_TO_GO_ON}"
+        )
+    if isinstance(error, ImportError) and (error.name or "").split(".")[0] == "shardreader":
+        return ClusterError(
+            f"a worker has no shardreader, or a very old one ({error}): install the same version, "
+            f"{__version__}, on all machines"
         )
     return error

@@ -65,6 +65,11 @@ class FindingKind(str, enum.Enum):
         Severity.MISSING,
         "absent, and nothing says whether the source has it",
     )
+    PARTIAL = (
+        "PARTIAL",
+        Severity.MISSING,
+        "only a part of this shard was fetched; the rest reads as NOT_DOWNLOADED",
+    )
     UNEXPECTED_FILE = (
         "UNEXPECTED_FILE",
         Severity.NOTE,

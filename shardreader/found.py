@@ -13,22 +13,16 @@ from numpy.typing import NDArray
 
 from shardreader.byterange import join_ranges
 from shardreader.errors import PointStatus, ShardReaderError
-from shardreader.shard_files import PairIdentity
-from shardreader.store import FileIdentity
+from shardreader.store import FileVersion
 
-__all__ = ["Found", "FoundFile", "ReadJob", "plan_reads"]
-
-# Reading a gap this small costs less than another system call.
-_GAP = 4096
-_MOST_BYTES = 1 << 20
-_MOST_CHUNKS = 32
+__all__ = ["Found", "FoundFile", "ReadJob", "ReadLimits", "plan_reads"]
 
 
 class FoundFile(NamedTuple):
     """A file that holds chunks; `identity` is None where it does not exist."""
 
     name: str
-    identity: FileIdentity | PairIdentity | None
+    identity: FileVersion | None
     encoding: str
     """How its chunks are stored: a key of `inflate.ENCODINGS`."""
 
@@ -73,6 +67,19 @@ class Found:
         """The rows of one status."""
         return np.flatnonzero(self.status == status)
 
+    def subset(self, rows: NDArray[np.integer[Any]]) -> Found:
+        """A blank search for some of the rows."""
+        return Found.blank(self.keys[rows], None if self.cells is None else self.cells[rows])
+
+    def put(self, rows: NDArray[np.integer[Any]], part: Found) -> None:
+        """Take over what was found for some of the rows, as `subset` gave them."""
+        self.status[rows] = part.status
+        self.file_numbers[rows] = part.file_numbers + len(self.files)
+        self.starts[rows], self.ends[rows] = part.starts, part.ends
+        self.files = self.files + part.files
+        numbers = rows.tolist()
+        self.problems.update({numbers[row]: error for row, error in part.problems.items()})
+
     def mark_corrupt(self, rows: NDArray[np.integer[Any]], error: ShardReaderError) -> None:
         """Set rows to CORRUPT, with the reason."""
         self.status[rows] = PointStatus.CORRUPT
@@ -99,8 +106,25 @@ class ReadJob(NamedTuple):
         return ReadJob(self.file, int(starts[0]), int(ends[-1]), self.rows[wanted], starts, ends)
 
 
+class ReadLimits(NamedTuple):
+    """How far ranges are joined: bytes between two of them, bytes and chunks of one read."""
+
+    gap: int
+    most_bytes: int
+    most_chunks: int
+
+
+# Reading a gap this small costs less than another system call.
+LOCAL_LIMITS = ReadLimits(gap=4096, most_bytes=1 << 20, most_chunks=32)
+
+
 def plan_reads(
-    found: Found, rows: NDArray[np.integer[Any]], *, jobs: int, in_order: bool = False
+    found: Found,
+    rows: NDArray[np.integer[Any]],
+    *,
+    jobs: int,
+    in_order: bool = False,
+    limits: ReadLimits = LOCAL_LIMITS,
 ) -> list[ReadJob]:
     """Sort rows by file and offset, and join neighbours into at least `jobs` reads if possible.
 
@@ -120,9 +144,9 @@ def plan_reads(
         files,
         starts,
         ends,
-        gap=_GAP,
-        most_bytes=_MOST_BYTES,
-        most_ranges=max(1, min(_MOST_CHUNKS, len(order) // jobs)),
+        gap=limits.gap,
+        most_bytes=limits.most_bytes,
+        most_ranges=max(1, min(limits.most_chunks, len(order) // jobs)),
     )
     return [
         ReadJob(

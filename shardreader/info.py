@@ -60,6 +60,8 @@ _COORDINATE_LIMIT = 1 << 53
 _CHUNK_VOXELS_LIMIT = 1 << 30
 # Nanometres. Keeps a coordinate times or over a resolution finite and normal.
 _RESOLUTION_RANGE = (1e-6, 1e12)
+# Members that a ScaleInfo has under the names of the info.
+_GEOMETRY = ("key", "size", "resolution", "voxel_offset", "chunk_sizes", "encoding")
 _ADVICE = "compare the file with the info of the volume's source"
 
 
@@ -109,6 +111,12 @@ class ScaleInfo:
     def grid(self) -> ChunkGrid:
         """The grid of the chunks of `chunk_size`."""
         return ChunkGrid(self.size, self.voxel_offset, self.chunk_size)
+
+    def __getitem__(self, member: str) -> Any:
+        """A member by its name in the info: code made for cloud-volume has a scale as a dict."""
+        if member not in _GEOMETRY:
+            raise KeyError(f"{member!r} (of a scale: {', '.join(_GEOMETRY)}; all else in vol.info)")
+        return getattr(self, member)
 
 
 @dataclass(frozen=True)

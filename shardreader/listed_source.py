@@ -5,13 +5,12 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import NamedTuple
 
 from shardreader.errors import InfoError
 from shardreader.info import VolumeInfo
 from shardreader.listings import ListedObject, Listing, ListingError
-from shardreader.manifest import FileRecord, Manifest, ScaleManifest
+from shardreader.manifest import FileRecord, Manifest, ScaleManifest, now
 from shardreader.shard_lattice import ShardLattice
 
 __all__ = ["ListedSource", "manifest_of", "now", "read_source"]
@@ -161,17 +160,6 @@ def _notes(found: _Found, listing: Listing) -> tuple[str, ...]:
                 f"volume belongs to, such as {names[0]}: is this its info?"
             )
     return tuple(notes)
-
-
-def now() -> str:
-    """The present time as a manifest has it.
-
-    Examples
-    --------
-    >>> len(now())
-    20
-    """
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def manifest_of(source: ListedSource) -> Manifest:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ __all__ = [
     "FileRecord",
     "Manifest",
     "ScaleManifest",
+    "now",
     "parse_manifest",
 ]
 
@@ -162,6 +163,17 @@ class Manifest:
             "scales": scales,
         }
         return json.dumps(document, sort_keys=True, indent=1).encode("ascii") + b"\n"
+
+
+def now() -> str:
+    """The present time as a manifest has it.
+
+    Examples
+    --------
+    >>> len(now())
+    20
+    """
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _facts(record: FileRecord) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from shardreader.codecs import require
 from shardreader.errors import InfoError, ReadError
@@ -20,20 +21,35 @@ from shardreader.manifest import (
     Manifest,
     parse_manifest,
 )
-from shardreader.store import LocalStore, StaleFileError
-from shardreader.volume_path import directory_of
+from shardreader.store import LocalStore, StaleFileError, Store
+from shardreader.volume_path import directory_of, is_remote
 
-__all__ = ["VolumeFiles", "check_supported", "read_info", "read_manifest", "read_volume_files"]
+if TYPE_CHECKING:
+    from shardreader.remote_files import RemoteFiles
+
+__all__ = [
+    "INFO_BYTES_LIMIT",
+    "VolumeFiles",
+    "check_supported",
+    "open_remote",
+    "read_info",
+    "read_manifest",
+    "read_remote_documents",
+    "read_volume_files",
+]
 
 # An info with thousands of scales would still be below this.
-_INFO_BYTES_LIMIT = 16 << 20
+INFO_BYTES_LIMIT = 16 << 20
+# What is asked for of a remote document before its size is known: most are smaller.
+_DOCUMENT_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class VolumeFiles:
     """What is known of a volume before any of its chunks is read.
 
-    ``manifest_path`` is set only where the user named one; the other is found beside ``info``.
+    ``directory`` is the URL of a remote volume, and ``remote`` its store. ``manifest_path`` is set
+    only where the user named one; the other is found beside ``info``.
     """
 
     directory: str
@@ -41,6 +57,7 @@ class VolumeFiles:
     scale: ScaleInfo
     manifest: Manifest | None
     manifest_path: str | None
+    remote: RemoteFiles | None = None
 
     @property
     def source_url(self) -> str | None:
@@ -48,10 +65,13 @@ class VolumeFiles:
         return None if self.manifest is None else self.manifest.source
 
     def source_has_none(self, *file_names: str) -> bool:
-        """As `Manifest.source_has_none`, for the scale; False without a manifest."""
-        return self.manifest is not None and self.manifest.source_has_none(
-            self.scale.key, *file_names
-        )
+        """As `Manifest.source_has_none`, for the scale.
+
+        Without a manifest: the word of a remote volume itself counts, that of a directory not.
+        """
+        if self.manifest is None:
+            return self.remote is not None
+        return self.manifest.source_has_none(self.scale.key, *file_names)
 
     def calls_partial(self, file_name: str) -> bool:
         """Whether the manifest, as it is now, calls a shard partial.
@@ -60,6 +80,8 @@ class VolumeFiles:
         """
         if self.manifest is None or not self._says_partial(self.manifest, file_name):
             return False
+        if self.remote is not None:
+            return True
         now = read_manifest(self.directory, self.manifest_path)
         return now is None or self._says_partial(now, file_name)
 
@@ -79,15 +101,75 @@ def read_volume_files(
     InfoError, ReadError
         As `open_volume`.
     """
+    manifest_path = None if manifest is None else os.path.abspath(os.fspath(manifest))
+    if is_remote(path):
+        return _read_remote(path, scale, manifest_path)
     directory = directory_of(path)
     volume = read_info(directory)
     where = os.path.join(directory, "info")
     chosen = select_scale(volume, scale, where)
     check_supported(volume, chosen, where)
-    manifest_path = None if manifest is None else os.path.abspath(os.fspath(manifest))
     return VolumeFiles(
         directory, volume, chosen, read_manifest(directory, manifest_path), manifest_path
     )
+
+
+def open_remote(path: str | os.PathLike[str]) -> RemoteFiles:
+    """The store of the volume at a URL.
+
+    Raises
+    ------
+    InfoError
+        The URL makes no sense, or the extra ``[fetch]`` is not installed.
+    """
+    from shardreader.remote_files import RemoteFiles
+    from shardreader.source_url import parse_source
+
+    return RemoteFiles(parse_source(path))
+
+
+def read_remote_documents(
+    remote: RemoteFiles, *, with_manifest: bool = True
+) -> tuple[VolumeInfo, Manifest | None]:
+    """The ``info`` of a remote volume and, where it is itself a copy, its manifest.
+
+    Raises
+    ------
+    InfoError, ReadError
+        As `open_volume`.
+    """
+    from shardreader.remote_ranges import Wanted
+
+    names = ["info", MANIFEST_NAME] if with_manifest else ["info"]
+    with remote.ahead([Wanted(name, 0, _DOCUMENT_BYTES, None) for name in names]):
+        data = _document(remote, "info", INFO_BYTES_LIMIT)
+        if data is None:
+            raise InfoError(
+                f"{remote.root}: has no file info, so it is not a precomputed volume; give the "
+                "URL of the volume, not of one of its scales"
+            )
+        volume = parse_info(data, remote.path("info"))
+        manifest = None
+        if with_manifest:
+            text = _document(remote, MANIFEST_NAME, MANIFEST_BYTES_LIMIT, may_be_refused=True)
+            manifest = None if text is None else parse_manifest(text, remote.path(MANIFEST_NAME))
+    return volume, manifest
+
+
+def _read_remote(
+    path: str | os.PathLike[str], scale: object, manifest_path: str | None
+) -> VolumeFiles:
+    remote = open_remote(path)
+    try:
+        volume, manifest = read_remote_documents(remote, with_manifest=manifest_path is None)
+        chosen = select_scale(volume, scale, remote.path("info"))
+        check_supported(volume, chosen, remote.path("info"))
+        if manifest_path is not None:
+            manifest = read_manifest("", manifest_path)
+    except BaseException:
+        remote.close()
+        raise
+    return VolumeFiles(remote.root, volume, chosen, manifest, manifest_path, remote)
 
 
 def check_supported(volume: VolumeInfo, scale: ScaleInfo, where: str) -> None:
@@ -106,7 +188,7 @@ def read_info(directory: str) -> VolumeInfo:
     if not os.path.isdir(directory):
         there = "a file, not a directory" if os.path.exists(directory) else "no such directory"
         raise ReadError(f"{directory}: {there}; give the directory that holds the file `info`")
-    data = _read_document(directory, "info", _INFO_BYTES_LIMIT)
+    data = _read_document(directory, "info", INFO_BYTES_LIMIT)
     if data is None:
         raise InfoError(
             f"{directory}: has no file `info`, so it is not a precomputed volume; give the "
@@ -129,6 +211,20 @@ def read_manifest(directory: str, path: str | None) -> Manifest | None:
 def _read_document(directory: str, name: str, most_bytes: int) -> bytes | None:
     store = LocalStore(directory)
     try:
+        return _document(store, name, most_bytes)
+    finally:
+        store.close()
+
+
+def _document(
+    store: Store, name: str, most_bytes: int, *, may_be_refused: bool = False
+) -> bytes | None:
+    """The whole of a small file; None where there is none.
+
+    A bucket that may not be listed refuses what it does not have: `may_be_refused` takes that
+    for none.
+    """
+    try:
         identity = store.identity(name)
         if identity is None:
             return None
@@ -142,5 +238,9 @@ def _read_document(directory: str, name: str, most_bytes: int) -> bytes | None:
         raise ReadError(
             f"{store.path(name)}: changed while it was read; try again when it is written"
         ) from None
-    finally:
-        store.close()
+    except ReadError as error:
+        from shardreader.plain_http import RefusedError
+
+        if may_be_refused and isinstance(error.__cause__, RefusedError):
+            return None
+        raise

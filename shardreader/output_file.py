@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-__all__ = ["npy_header", "replacing"]
+__all__ = ["npy_header", "replacing", "sync_directory"]
 
 _NPY_MAGIC = b"\x93NUMPY\x01\x00"
 # A multiple of 64, with room for any column name that a table is likely to have.
@@ -19,7 +20,9 @@ _NPY_HEADER_BYTES = 1024
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def replacing(
+    path: str | os.PathLike[str], *, part: str | os.PathLike[str] | None = None
+) -> Iterator[BinaryIO]:
     """Open a binary file for writing that takes the name `path` when the block ends well.
 
     Until then the bytes are in a file beside it whose name ends in ``.part``;
@@ -29,6 +32,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     ----------
     path : path-like
         The name of the finished file; one that exists is replaced.
+    part : path-like, optional
+        The name until then, where the caller knows that nobody else writes it: what a killed
+        process left of it is then written over by the next.
 
     Raises
     ------
@@ -47,17 +53,31 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     final = Path(path)
     if final.is_dir():
         raise IsADirectoryError(errno.EISDIR, "Is a directory; name a file in it", str(final))
-    # The process number keeps two runs with the same output from writing into one file.
-    part = final.with_name(f".{final.name}.{os.getpid()}.part")
+    # Keeps two runs, or threads, with the same output from writing into one file.
+    writer = f"{os.getpid()}.{threading.get_ident()}"
+    unfinished = Path(part or final.with_name(f".{final.name}.{writer}.part"))
     try:
-        with _opened(part, final) as file:
+        with _opened(unfinished, final) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, final)
+        os.replace(unfinished, final)
     except BaseException:
-        part.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
         raise
+
+
+def sync_directory(path: str) -> None:
+    """Make a rename last; where directories cannot be opened, it lasts by itself."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        return
+    finally:
+        os.close(descriptor)
 
 
 def _opened(part: Path, final: Path) -> BinaryIO:

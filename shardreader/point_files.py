@@ -11,10 +11,8 @@ import io
 import math
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -27,7 +25,6 @@ __all__ = [
     "PointFileError",
     "TextBlock",
     "TextTable",
-    "open_points",
     "parse_points",
 ]
 
@@ -332,38 +329,3 @@ class ArrayTable:
         if len(data) != count * self.dtype.itemsize:
             raise PointFileError(f"{self.name} became shorter while it was read")
         return np.frombuffer(data, dtype=self.dtype)
-
-
-PointTable = TextTable | ArrayTable
-
-
-@contextmanager
-def open_points(path: str, standard_input: BinaryIO) -> Iterator[PointTable]:
-    """Open a table of points.
-
-    Parameters
-    ----------
-    path : str
-        A file, ``.npy`` or text; ``-`` means `standard_input`, which must be text.
-    standard_input : binary file
-        What ``-`` reads.
-
-    Yields
-    ------
-    TextTable or ArrayTable
-
-    Raises
-    ------
-    PointFileError
-        The file is no such table.
-    OSError
-        The file cannot be opened.
-    """
-    if path == "-":
-        yield TextTable(standard_input, "standard input")
-    elif Path(path).is_dir():
-        raise PointFileError(f"{path} is a directory; expected a .csv, .tsv or .npy file")
-    else:
-        with open(path, "rb") as binary:
-            npy = path.lower().endswith(".npy")
-            yield ArrayTable(binary, path) if npy else TextTable(binary, path)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from shardreader.errors import PointStatus
 from shardreader.output_file import npy_header
-from shardreader.point_files import ArrayBlock, ArrayTable, PointFileError, PointTable, TextBlock
+from shardreader.point_files import ArrayBlock, ArrayTable, PointFileError
+from shardreader.point_tables import PointBlock, PointTable
 
 __all__ = ["STATUS_COLUMN", "NpyWriter", "PointWriter", "TextWriter", "columns_of"]
 
@@ -26,7 +27,7 @@ class PointWriter(Protocol):
 
     def write(
         self,
-        block: TextBlock | ArrayBlock,
+        block: PointBlock,
         labels: NDArray[np.unsignedinteger[Any]],
         status: NDArray[np.uint8],
     ) -> None:
@@ -50,7 +51,7 @@ class TextWriter:
     ----------
     file : binary file
         Where to write.
-    table : TextTable or ArrayTable
+    table : PointTable
         Where the rows come from.
     label_column : str
         Name of the column of labels.
@@ -80,7 +81,7 @@ class TextWriter:
 
     def write(
         self,
-        block: TextBlock | ArrayBlock,
+        block: PointBlock,
         labels: NDArray[np.unsignedinteger[Any]],
         status: NDArray[np.uint8],
     ) -> None:
@@ -135,7 +136,7 @@ class NpyWriter:
     ----------
     file : binary file
         Where to write; seekable.
-    table : TextTable or ArrayTable
+    table : PointTable
         Where the rows come from.
     label_column : str
         Name of the field of labels.
@@ -162,7 +163,7 @@ class NpyWriter:
 
     def write(
         self,
-        block: TextBlock | ArrayBlock,
+        block: PointBlock,
         labels: NDArray[np.unsignedinteger[Any]],
         status: NDArray[np.uint8],
     ) -> None:

@@ -1,7 +1,8 @@
 """Objects of a bucket or web server, read by range: the one import of obstore. Floor 2.
 
 Nothing is retried here: each call is one request (a listing: one a page), and its failure says
-whether another try makes sense. Used after a fork, obstore hangs; a fetch does not fork.
+whether another try makes sense. obstore hangs in a child of a process that has used it, so that
+there each call raises instead.
 """
 
 from __future__ import annotations
@@ -11,14 +12,23 @@ import re
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from shardreader.errors import InfoError
+from shardreader.errors import InfoError, ReadError
 from shardreader.plain_http import AbsentError, RefusedError, StoreError, TransientError, plain_url
 from shardreader.source_url import SourceUrl, is_loopback
 
-__all__ = ["ChangedError", "ObjectVersion", "RemoteStore", "Reply", "gcs_endpoint"]
+__all__ = [
+    "BeyondEndError",
+    "ChangedError",
+    "ObjectVersion",
+    "RemoteStore",
+    "Reply",
+    "check_process",
+    "gcs_endpoint",
+]
 
 # What of a body that is cut was not yet given on is lost.
 _STREAM_BYTES = 128 << 10
@@ -34,6 +44,10 @@ class ChangedError(StoreError):
     """The object is no longer the one whose ETag was given."""
 
 
+class BeyondEndError(RefusedError):
+    """The object ends before the range begins."""
+
+
 class ObjectVersion(NamedTuple):
     """What tells one version of an object from another."""
 
@@ -42,6 +56,24 @@ class ObjectVersion(NamedTuple):
     generation: str | None
     modified: str
 
+    @property
+    def strong_etag(self) -> str | None:
+        """The ETag to insist on; a weak one never matches."""
+        return None if self.etag is None or self.etag.startswith("W/") else self.etag
+
+    def is_same(self, other: ObjectVersion) -> bool:
+        """Whether two replies are about the same version of an object."""
+        if self.size != other.size:
+            return False
+        if self.etag is not None and other.etag is not None:
+            return self.etag == other.etag
+        return self.modified == other.modified
+
+    @property
+    def token(self) -> str:
+        """What a coverage record calls this version: generation, or ETag, or time and size."""
+        return self.generation or self.etag or f"{self.modified} {self.size}"
+
 
 class Reply(NamedTuple):
     """The answer to a request for a range: the object as it is now, and the bytes to come."""
@@ -49,6 +81,22 @@ class Reply(NamedTuple):
     version: ObjectVersion
     start: int
     parts: Iterator[bytes]
+
+
+# The process in which obstore was first used.
+_used_in: int | None = None
+
+
+def check_process() -> None:
+    """Raise `ReadError` in a child of a process that has used obstore."""
+    global _used_in  # noqa: PLW0603 (one process, one runtime of obstore)
+    if _used_in is None:
+        _used_in = os.getpid()
+    elif _used_in != os.getpid():
+        raise ReadError(
+            "a URL was read before this process was forked, and cannot be read in the child: start "
+            'processes with spawn: multiprocessing.get_context("spawn")'
+        )
 
 
 class RemoteStore:
@@ -69,6 +117,8 @@ class RemoteStore:
     ------
     InfoError
         obstore is not installed, or refuses the source.
+    ReadError
+        Also by every call: the process was forked from one that has used obstore.
     """
 
     def __init__(self, source: SourceUrl, *, auth: bool = False) -> None:
@@ -76,6 +126,7 @@ class RemoteStore:
         self.auth = auth
         self.requests = 0
         self._lock = threading.Lock()
+        check_process()
         try:
             import obstore
         except ImportError:
@@ -85,14 +136,56 @@ class RemoteStore:
             ) from None
         self._obstore = obstore
         try:
-            self._store = _make_store(source, auth)
+            if auth:
+                self._store = _make_store(source, auth=True)
+            else:
+                self._store = _anonymous(source, tuple(map(os.environ.get, _VARIABLES)))
         except (obstore.exceptions.BaseError, ValueError) as error:
             raise InfoError(f"{source.text}: {_first_line(error)}") from None
 
     def count(self) -> None:
         """Count a request that was sent in another way."""
+        check_process()
         with self._lock:
             self.requests += 1
+
+    async def get(
+        self, name: str, *, start: int, end: int, if_match: str | None = None
+    ) -> tuple[ObjectVersion, bytes]:
+        """The bytes ``[start, end)`` of an object as it is now; fewer at its end.
+
+        Raises
+        ------
+        AbsentError, RefusedError, ChangedError, TransientError, ReadError
+        """
+        self.count()
+        options: Any = {"range": (start, end)}
+        if if_match is not None:
+            options["if_match"] = if_match
+        parts = []
+        length = 0
+        try:
+            result = await self._obstore.get_async(self._store, name, options=options)
+            version = _version(result.meta)
+            async for part in result.stream(min_chunk_size=_STREAM_BYTES):
+                parts.append(bytes(part))
+                length += len(parts[-1])
+                if length > end - start:
+                    break
+        except Exception as error:
+            raise self._trouble(error) from error
+        wanted = max(min(end, version.size) - start, 0)
+        if length != wanted or int(result.range[0]) != start:
+            raise TransientError(f"{length} of {wanted} bytes came")
+        return version, b"".join(parts)
+
+    async def head(self, name: str) -> ObjectVersion:
+        """As `version`."""
+        self.count()
+        try:
+            return _version(await self._obstore.head_async(self._store, name))
+        except Exception as error:
+            raise self._trouble(error) from error
 
     def read(self, name: str, *, start: int, end: int, if_match: str | None = None) -> Reply:
         """Ask for the bytes ``[start, end)`` of an object; fewer come at its end.
@@ -184,6 +277,10 @@ class RemoteStore:
                 if isinstance(error, PermissionError)
                 else "the server answers a request for a range with the whole object"
             )
+        if status and status[1] == "416":
+            return BeyondEndError(f"the source refuses: {text}")
+        if "StartTooLarge" in str(error):  # of a directory; a server answers 416
+            return RefusedError("the object ends before the bytes that were asked for")
         if status and int(status[1]) not in _PASSING:
             return RefusedError(f"the source refuses: {text}")
         if isinstance(error, kinds.BaseError):
@@ -210,7 +307,24 @@ def gcs_endpoint() -> str:
     return host if "://" in host else f"http://{host}"
 
 
-def _make_store(source: SourceUrl, auth: bool) -> Any:
+# What an anonymous store depends on, besides its source.
+_VARIABLES = (
+    "STORAGE_EMULATOR_HOST",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_ALLOW_HTTP",
+)
+
+
+@lru_cache(maxsize=16)
+def _anonymous(source: SourceUrl, _variables: tuple[str | None, ...]) -> Any:
+    """A store that is kept, with its connections: making one takes as long as a round trip."""
+    return _make_store(source, auth=False)
+
+
+def _make_store(source: SourceUrl, *, auth: bool) -> Any:
     from obstore.store import GCSStore, HTTPStore, LocalStore, S3Store
 
     # Retried by the caller, who counts the tries and can be interrupted between them.

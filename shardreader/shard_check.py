@@ -93,6 +93,10 @@ class _FileCheck:
         try:
             indices = check_indices(self.file)
             self._compare_with_record(indices)
+            is_sound = all(f.kind is not FindingKind.COVERAGE_RECORD for f in indices.findings)
+            if indices.coverage is not None and is_sound:
+                chunks = len(indices.chunks.chunk_ids)
+                self._add(FindingKind.PARTIAL, "all chunks of the source", f"{chunks:,} of them")
             self.findings += indices.findings
             self.is_partial = indices.coverage is not None
             self._count(indices.chunks)

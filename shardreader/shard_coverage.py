@@ -14,13 +14,8 @@ from numpy.typing import NDArray
 
 from shardreader.byterange import ByteRange
 from shardreader.cache import ByteCache
-from shardreader.coverage import (
-    COVERAGE_HEADER_BYTES,
-    Coverage,
-    coverage_length,
-    decode_coverage,
-)
-from shardreader.errors import FormatFault, PointStatus
+from shardreader.coverage import COVERAGE_HEADER_BYTES, Coverage, read_coverage
+from shardreader.errors import FormatFault, NotDownloadedError, PointStatus
 from shardreader.shard_files import ShardFiles
 from shardreader.store import StaleFileError
 
@@ -28,7 +23,7 @@ __all__ = ["CoverageFault", "ShardCoverage"]
 
 
 class CoverageFault(FormatFault):
-    """A coverage record that breaks the format, with where it lies."""
+    """A coverage record that breaks the format, with where it begins."""
 
     def __init__(self, what: str, *, expected: str, found: str, where: ByteRange) -> None:
         super().__init__(what, expected=expected, found=found)
@@ -87,38 +82,50 @@ class ShardCoverage:
         CoverageFault
             It is damaged: what it covers is not known.
         """
-        if self._whole.get(name) == identity:
-            return None
-        key = (identity, "coverage", name)
-        cached: Coverage | None = self._cache.get(key)
-        if cached is not None:
-            return cached
-        header_end = min(self._start + COVERAGE_HEADER_BYTES, identity.size)
-        where = ByteRange(self._start, header_end)
-        try:
-            header = self._read(name, where, identity)
-            length = coverage_length(header, identity.size - self._start)
-            if length is None:
-                self._whole[name] = identity
-                return None
-            where = ByteRange(self._start, self._start + length)
-            record = decode_coverage(self._read(name, where, identity))
-        except FormatFault as fault:
-            raise CoverageFault(
-                fault.what, expected=fault.expected, found=fault.found, where=where
-            ) from None
-        self._cache.put(key, record, record.firsts.nbytes + record.lasts.nbytes)
-        return record
-
-    def _read(self, name: str, where: ByteRange, identity: Any) -> bytes:
-        if where.start == where.end:
-            return b""
-        return self._files.read(name, start=where.start, end=where.end, identity=identity)
+        return self._record(name, identity)[0]
 
     def record_bytes(self, name: str, identity: Any) -> int:
         """Length of the record in the file, 0 where it has none. Raises CoverageFault."""
-        record = self.record(name, identity)
-        return 0 if record is None else record.stored_bytes
+        return self._record(name, identity)[1] - self._start
+
+    def _record(self, name: str, identity: Any) -> tuple[Coverage | None, int]:
+        if self._whole.get(name) == identity:
+            return None, self._start
+        key = (identity, "coverage", name)
+        cached: tuple[Coverage, int] | None = self._cache.get(key)
+        if cached is not None:
+            return cached
+        try:
+            record, end = read_coverage(
+                lambda start, end: self._files.read(name, start=start, end=end, identity=identity),
+                start=self._start,
+                file_size=identity.size,
+            )
+        except FormatFault as fault:
+            where = ByteRange(self._start, min(self._start + COVERAGE_HEADER_BYTES, identity.size))
+            raise CoverageFault(
+                fault.what, expected=fault.expected, found=fault.found, where=where
+            ) from None
+        if record is None:
+            self._whole[name] = identity
+            return None, self._start
+        self._cache.put(key, (record, end), record.firsts.nbytes + record.lasts.nbytes)
+        return record, end
+
+    def refuse_partial(self, name: str, identity: Any) -> None:
+        """Raise where a file does not have all keys of its source.
+
+        Raises
+        ------
+        NotDownloadedError
+            The shard is partial.
+        CoverageFault
+        """
+        if self.record(name, identity) is not None:
+            raise NotDownloadedError(
+                f"{self._files.path(name, identity)}: has only some of the keys of its source, as "
+                "its coverage record says; copy it whole"
+            )
 
     def absence(self, name: str, identity: Any, fetch: str) -> tuple[str, str]:
         """Why a chunk of a file that is here is NOT_DOWNLOADED, and what to do about it.

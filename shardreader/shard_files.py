@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shardreader.store import FileIdentity, LocalStore, StaleFileError
+from shardreader.store import FileVersion, StaleFileError, Store
 
 __all__ = ["PairIdentity", "ShardFiles", "parts_of", "shard_name"]
 
@@ -20,8 +20,8 @@ _PAIR = (".index", ".data")
 class PairIdentity:
     """The identities of a ``N.index`` and its ``N.data``."""
 
-    index: FileIdentity
-    data: FileIdentity
+    index: FileVersion
+    data: FileVersion
 
     @property
     def size(self) -> int:
@@ -34,13 +34,13 @@ class ShardFiles:
 
     Parameters
     ----------
-    store : LocalStore
+    store : Store
     """
 
-    def __init__(self, store: LocalStore) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
 
-    def identity(self, name: str) -> FileIdentity | PairIdentity | None:
+    def identity(self, name: str) -> FileVersion | None:
         """As `LocalStore.identity`; None also where one file of a pair is missing."""
         whole = self._store.identity(name)
         if whole is not None:
@@ -48,11 +48,9 @@ class ShardFiles:
         index, data = (self._store.identity(part) for part in parts_of(name))
         return None if index is None or data is None else PairIdentity(index, data)
 
-    def read(
-        self, name: str, *, start: int, end: int, identity: FileIdentity | PairIdentity
-    ) -> bytes:
+    def read(self, name: str, *, start: int, end: int, identity: FileVersion) -> bytes:
         """As `LocalStore.read`."""
-        if isinstance(identity, FileIdentity):
+        if not isinstance(identity, PairIdentity):
             return self._store.read(name, start=start, end=end, identity=identity)
         if end > identity.size:
             raise StaleFileError(name)
@@ -73,16 +71,16 @@ class ShardFiles:
         *,
         start: int,
         end: int,
-        identity: FileIdentity | PairIdentity,
+        identity: FileVersion,
         into: memoryview,
     ) -> None:
         """As `LocalStore.read_into`."""
-        if isinstance(identity, FileIdentity):
+        if not isinstance(identity, PairIdentity):
             self._store.read_into(name, start=start, end=end, identity=identity, into=into)
         else:
             into[: end - start] = self.read(name, start=start, end=end, identity=identity)
 
-    def path(self, name: str, identity: FileIdentity | PairIdentity | None = None) -> str:
+    def path(self, name: str, identity: FileVersion | None = None) -> str:
         """What to call the shard in a message."""
         if isinstance(identity, PairIdentity):
             return " + ".join(self._store.path(part) for part in parts_of(name))

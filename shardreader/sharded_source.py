@@ -15,19 +15,12 @@ from numpy.typing import NDArray
 from shardreader.byterange import ByteRange
 from shardreader.cache import ByteCache
 from shardreader.chunk_source import ChunkSource
-from shardreader.errors import (
-    FormatFault,
-    Location,
-    NotDownloadedError,
-    PointStatus,
-    ReadError,
-    ShardError,
-)
+from shardreader.errors import FormatFault, Location, PointStatus, ReadError, ShardError
 from shardreader.found import Found, FoundFile
 from shardreader.inflate import inflate, most_stored_bytes
 from shardreader.morton import MORTON_BITS_LIMIT, chunk_ids_of_cells, morton_bits
 from shardreader.shard_coverage import CoverageFault, ShardCoverage
-from shardreader.shard_files import PairIdentity, ShardFiles, parts_of
+from shardreader.shard_files import ShardFiles, parts_of
 from shardreader.shard_index import (
     SHARD_INDEX_ENTRY_BYTES,
     ForeignKeysFault,
@@ -37,24 +30,24 @@ from shardreader.shard_index import (
     most_minishard_index_bytes,
 )
 from shardreader.sharding import ShardingSpec
-from shardreader.store import FileIdentity, LocalStore, StaleFileError
+from shardreader.store import FileVersion, StaleFileError, Store
 from shardreader.workers import Workers
 
-__all__ = ["ShardedSource"]
+__all__ = ["PAGE_ENTRIES", "Shard", "ShardedSource"]
 
 # The shard index is read in pages, because 2**32 minishards would make it 64 GiB long.
-_PAGE_ENTRIES = 1 << 12
+PAGE_ENTRIES = 1 << 12
 _FEW_FILES = 16
 # How often a file may change under one search before it is given up.
 _MOST_TRIES = 3
 
 
-class _Shard(NamedTuple):
+class Shard(NamedTuple):
     """One version of one shard file."""
 
     number: int
     name: str
-    identity: FileIdentity | PairIdentity
+    identity: FileVersion
 
 
 class ShardedSource(ChunkSource):
@@ -73,7 +66,7 @@ class ShardedSource(ChunkSource):
 
     def __init__(
         self,
-        store: LocalStore,
+        store: Store,
         directory: str,
         spec: ShardingSpec,
         grid_size: tuple[int, int, int] | None,
@@ -96,7 +89,7 @@ class ShardedSource(ChunkSource):
         )
         self.spec = spec
         self.grid_size = grid_size
-        self._confirmed: dict[int, FileIdentity | PairIdentity] = {}
+        self._confirmed: dict[int, FileVersion] = {}
         self.coverage = ShardCoverage(self.files, cache, spec.shard_index_end, calls_partial)
         id_bits = MORTON_BITS_LIMIT if grid_size is None else morton_bits(grid_size)
         self._most_index_bytes = most_minishard_index_bytes(spec, id_bits)
@@ -125,7 +118,7 @@ class ShardedSource(ChunkSource):
                 self.confirm_copy()
                 return None
             try:
-                return self._keys(_Shard(shard_number, name, identity))
+                return self._keys(Shard(shard_number, name, identity))
             except StaleFileError:
                 continue
         raise self._unsteady(name)
@@ -194,7 +187,7 @@ class ShardedSource(ChunkSource):
                     none = self.source_has_none(file_name, *parts_of(file_name))
                     found.status[rows] = PointStatus.EMPTY if none else PointStatus.NOT_DOWNLOADED
                     return
-                shard = _Shard(shard_number, name, identity)
+                shard = Shard(shard_number, name, identity)
                 for run in _runs(minishards[rows], rows):
                     self._find_in_minishard(found, shard, int(minishards[run[0]]), run)
                 return
@@ -212,28 +205,35 @@ class ShardedSource(ChunkSource):
         )
 
     def _find_in_minishard(
-        self, found: Found, shard: _Shard, minishard: int, rows: NDArray[np.intp]
+        self, found: Found, shard: Shard, minishard: int, rows: NDArray[np.intp]
     ) -> None:
+        absent = rows
         try:
             index = self._minishard_index(shard, minishard)
             if index is None or not len(index.chunk_ids):
                 self._confirm_shard(shard)
-                self._settle_absent(found, shard, minishard, rows)
-                return
+            else:
+                absent = self._settle_stored(found, shard, index, rows)
+            if len(absent):
+                found.status[absent] = self.coverage.status_of_absent(
+                    shard.name, shard.identity, found.keys[absent]
+                )
         except FormatFault as fault:
-            found.mark_corrupt(rows, self._shard_error(shard, minishard, fault))
-            return
+            found.mark_corrupt(absent, self._shard_error(shard, minishard, fault))
+
+    def _settle_stored(
+        self, found: Found, shard: Shard, index: MinishardIndex, rows: NDArray[np.intp]
+    ) -> NDArray[np.intp]:
+        """Take over what an index says; gives the rows that it does not have."""
         if index.find_all(found.keys, rows, found.starts, found.ends):
             found.status[rows] = PointStatus.OK
-            return
+            return rows[:0]
         positions = index.positions(found.keys[rows])
         stored = positions >= 0
         sound = stored & index.sound[positions]
         found.status[rows] = PointStatus.OK
         found.starts[rows] = index.starts[positions]
         found.ends[rows] = index.ends[positions]
-        if not stored.all():
-            self._settle_absent(found, shard, minishard, rows[~stored])
         for at in np.flatnonzero(stored & ~sound).tolist():
             row = rows[at : at + 1]
             bad_entry = index.fault(
@@ -243,22 +243,11 @@ class ShardedSource(ChunkSource):
             )
             found.status[row] = PointStatus.CORRUPT
             found.mark_corrupt(row, self.chunk_error(found, int(row[0]), bad_entry))
+        return rows[~stored]
 
-    def _settle_absent(
-        self, found: Found, shard: _Shard, minishard: int, rows: NDArray[np.intp]
-    ) -> None:
-        """The status of chunks that a sound index does not have."""
-        try:
-            found.status[rows] = self.coverage.status_of_absent(
-                shard.name, shard.identity, found.keys[rows]
-            )
-        except CoverageFault as fault:
-            found.mark_corrupt(rows, self._shard_error(shard, minishard, fault))
-
-    def _minishard_index(self, shard: _Shard, minishard: int) -> MinishardIndex | None:
+    def _minishard_index(self, shard: Shard, minishard: int) -> MinishardIndex | None:
         """The index of one minishard; None where it has no chunks. Raises FormatFault."""
-        # With the number: two names may lead to one file, and its keys belong to one of them.
-        key = (shard.identity, "minishard", shard.number, minishard)
+        key = self._index_key(shard, minishard)
         cached: MinishardIndex | None = self.cache.get(key)
         if cached is not None:
             return cached
@@ -289,9 +278,13 @@ class ShardedSource(ChunkSource):
         self.cache.put(key, index, index.nbytes)
         return index
 
-    def _minishard_range(self, shard: _Shard, minishard: int) -> ByteRange | None:
-        page = self._page(shard, minishard // _PAGE_ENTRIES)
-        start, end = page[minishard % _PAGE_ENTRIES].tolist()
+    def _index_key(self, shard: Shard, minishard: int) -> tuple[Any, ...]:
+        # With the number: two names may lead to one file, and its keys belong to one of them.
+        return (shard.identity, "minishard", shard.number, minishard)
+
+    def _minishard_range(self, shard: Shard, minishard: int) -> ByteRange | None:
+        page = self._page(shard, minishard // PAGE_ENTRIES)
+        start, end = page[minishard % PAGE_ENTRIES].tolist()
         return minishard_index_range(
             start,
             end,
@@ -299,7 +292,7 @@ class ShardedSource(ChunkSource):
             file_size=shard.identity.size,
         )
 
-    def _page(self, shard: _Shard, number: int) -> NDArray[np.uint64]:
+    def _page(self, shard: Shard, number: int) -> NDArray[np.uint64]:
         """A page of the shard index, shape (entries, 2). Raises FormatFault."""
         key = (shard.identity, "shard index", number)
         cached: NDArray[np.uint64] | None = self.cache.get(key)
@@ -312,14 +305,14 @@ class ShardedSource(ChunkSource):
                 expected=f"at least {index_end} bytes (the shard index)",
                 found=f"{shard.identity.size}",
             )
-        page_bytes = _PAGE_ENTRIES * SHARD_INDEX_ENTRY_BYTES
+        page_bytes = PAGE_ENTRIES * SHARD_INDEX_ENTRY_BYTES
         start = number * page_bytes
         data = self._read(shard, ByteRange(start, min(start + page_bytes, index_end)))
         page = np.frombuffer(data, dtype="<u8").reshape(-1, 2)
         self.cache.put(key, page, len(data))
         return page
 
-    def _confirm_shard(self, shard: _Shard) -> None:
+    def _confirm_shard(self, shard: Shard) -> None:
         """Make sure that a file whose wanted minishard is empty is the shard of its name.
 
         A renamed, swapped or zeroed file would otherwise read as background; so would one whose
@@ -342,7 +335,7 @@ class ShardedSource(ChunkSource):
             self._check_keys(shard, filled[::-1])
         self._confirmed[shard.number] = shard.identity
 
-    def _check_keys(self, shard: _Shard, minishards: NDArray[np.int64]) -> None:
+    def _check_keys(self, shard: Shard, minishards: NDArray[np.int64]) -> None:
         """Raise a fault unless the first minishard whose index is sound has keys of its own."""
         first_fault: FormatFault | None = None
         for minishard in minishards.tolist():
@@ -358,20 +351,20 @@ class ShardedSource(ChunkSource):
         if first_fault is not None:
             raise first_fault
 
-    def _filled_minishards(self, shard: _Shard) -> NDArray[np.int64]:
+    def _filled_minishards(self, shard: Shard) -> NDArray[np.int64]:
         """The minishards whose entry in the shard index is not empty, ascending."""
         filled = []
-        for number in range(-(-(1 << self.spec.minishard_bits) // _PAGE_ENTRIES)):
+        for number in range(-(-(1 << self.spec.minishard_bits) // PAGE_ENTRIES)):
             page = self._page(shard, number)
-            filled.append(np.flatnonzero(page[:, 0] != page[:, 1]) + number * _PAGE_ENTRIES)
+            filled.append(np.flatnonzero(page[:, 0] != page[:, 1]) + number * PAGE_ENTRIES)
         return np.concatenate(filled).astype(np.int64)
 
-    def _read(self, shard: _Shard, where: ByteRange) -> bytes:
+    def _read(self, shard: Shard, where: ByteRange) -> bytes:
         return self.files.read(
             shard.name, start=where.start, end=where.end, identity=shard.identity
         )
 
-    def _shard_error(self, shard: _Shard, minishard: int, fault: FormatFault) -> ShardError:
+    def _shard_error(self, shard: Shard, minishard: int, fault: FormatFault) -> ShardError:
         path = self.files.path(shard.name, shard.identity)
         if isinstance(fault, CoverageFault):
             location = Location(path, shard.number, byte_range=fault.where)
@@ -384,16 +377,12 @@ class ShardedSource(ChunkSource):
         location = Location(path, shard.number, minishard, byte_range=where)
         return ShardError.from_fault(fault, location, self.advice(path))
 
-    def _keys(self, shard: _Shard) -> NDArray[np.uint64]:
+    def _keys(self, shard: Shard) -> NDArray[np.uint64]:
         keys = [np.zeros(0, dtype=np.uint64)]
         minishard = 0
         try:
             self._confirm_shard(shard)
-            if self.coverage.record(shard.name, shard.identity) is not None:
-                raise NotDownloadedError(
-                    f"{self.files.path(shard.name, shard.identity)}: has only some of the keys of "
-                    "its source, as its coverage record says; copy it whole"
-                )
+            self.coverage.refuse_partial(shard.name, shard.identity)
             for minishard in self._filled_minishards(shard).tolist():
                 index = self._minishard_index(shard, minishard)
                 if index is not None:

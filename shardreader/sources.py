@@ -1,24 +1,81 @@
-"""Chooses the source of chunks for an open scale; here and nowhere else. Floor 3."""
+"""Chooses the store and the source of chunks of an open scale; here and nowhere else. Floor 3."""
 
 from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
 
 from shardreader.cache import ByteCache
 from shardreader.chunk_source import ChunkSource
 from shardreader.open_files import VolumeFiles
 from shardreader.sharded_source import ShardedSource
-from shardreader.store import LocalStore
+from shardreader.store import LocalStore, Store
 from shardreader.unsharded_source import UnshardedSource
 
-__all__ = ["make_source"]
+if TYPE_CHECKING:
+    from shardreader.kept_copy import KeptCopy
+
+__all__ = ["keep_copy", "make_source", "make_store"]
+
+_Kinds = tuple[type[ShardedSource], type[UnshardedSource]]
+
+
+def make_store(files: VolumeFiles) -> Store:
+    """The store of a volume; that of a remote one is there already."""
+    return LocalStore(files.directory) if files.remote is None else files.remote
+
+
+def keep_copy(files: VolumeFiles, cache_dir: str | os.PathLike[str]) -> KeptCopy:
+    """The directory that keeps what is read of a remote volume.
+
+    Raises
+    ------
+    ValueError
+        The volume is a directory itself.
+    InfoError, ReadError, OSError
+        As `KeptCopy`.
+    """
+    if files.remote is None:
+        raise ValueError(f"cache_dir is for URLs: {files.directory} is a directory already")
+    from shardreader.kept_copy import KeptCopy
+
+    return KeptCopy(cache_dir, files)
 
 
 def make_source(
-    files: VolumeFiles, store: LocalStore, *, cache: ByteCache, most_encoded_bytes: int
+    files: VolumeFiles,
+    store: Store,
+    *,
+    cache: ByteCache,
+    most_encoded_bytes: int,
+    kept: KeptCopy | None = None,
 ) -> ChunkSource:
-    """The source for a scale, sharded or not."""
+    """The source for a scale, sharded or not, local or remote; of the latter, some may be kept."""
+    kinds = _kinds(files)
+    source = _make_source(files, store, kinds, cache, most_encoded_bytes)
+    if kept is None:
+        return source
+    from shardreader.cached_source import CachedSource, KeptShards
+    from shardreader.remote_source import RemoteShardedSource
+
+    kinds = (KeptShards, UnshardedSource)
+    here = _make_source(kept.files, kept.store, kinds, cache, most_encoded_bytes)
+    if not isinstance(here, KeptShards) or not isinstance(source, RemoteShardedSource):
+        raise TypeError("only remote sharded scales are kept")
+    return CachedSource(here, source, kept, most_encoded_bytes=most_encoded_bytes)
+
+
+def _make_source(
+    files: VolumeFiles,
+    store: Store,
+    kinds: _Kinds,
+    cache: ByteCache,
+    most_encoded_bytes: int,
+) -> ChunkSource:
+    sharded, unsharded = kinds
     scale = files.scale
     if scale.sharding is None:
-        return UnshardedSource(
+        return unsharded(
             store,
             scale.key,
             scale.grid,
@@ -27,7 +84,7 @@ def make_source(
             source_has_none=files.source_has_none,
             source_url=files.source_url,
         )
-    return ShardedSource(
+    return sharded(
         store,
         scale.key,
         scale.sharding,
@@ -38,3 +95,11 @@ def make_source(
         source_url=files.source_url,
         calls_partial=files.calls_partial,
     )
+
+
+def _kinds(files: VolumeFiles) -> _Kinds:
+    if files.remote is None:
+        return ShardedSource, UnshardedSource
+    from shardreader.remote_source import RemoteShardedSource, RemoteUnshardedSource
+
+    return RemoteShardedSource, RemoteUnshardedSource

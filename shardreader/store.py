@@ -12,12 +12,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from shardreader.errors import ReadError, ShardError
 from shardreader.fork_gate import not_forking
 
-__all__ = ["FileIdentity", "LocalStore", "StaleFileError"]
+__all__ = ["FileIdentity", "FileVersion", "LocalStore", "StaleFileError", "Store"]
 
 # macOS allows a process 256 descriptors.
 MOST_HANDLES = 64
@@ -41,6 +41,48 @@ class FileIdentity(NamedTuple):
     inode: int
     size: int
     mtime_ns: int
+
+
+class FileVersion(Protocol):
+    """One version of a file, of whatever store; hashable, and equal to itself only."""
+
+    @property
+    def size(self) -> int:
+        """Length in bytes."""
+
+    def __hash__(self) -> int: ...
+
+
+class Store(Protocol):
+    """What the sources of chunks need of a store; see `LocalStore`."""
+
+    root: str
+
+    def path(self, name: str) -> str:
+        """What to call a file in messages."""
+
+    def identity(self, name: str) -> FileVersion | None:
+        """The present version of a file; None where it does not exist."""
+
+    def is_file(self, name: str) -> bool:
+        """Whether there is a file of this name."""
+
+    def is_directory(self, name: str) -> bool:
+        """Whether there is a directory of this name."""
+
+    def read(self, name: str, *, start: int, end: int, identity: Any) -> bytes:
+        """The bytes ``[start, end)`` of a version of a file, all of them."""
+
+    def read_into(
+        self, name: str, *, start: int, end: int, identity: Any, into: memoryview
+    ) -> None:
+        """As `read`, into memory of the caller's."""
+
+    def close(self) -> None:
+        """Let go of what is open; a later read opens it anew."""
+
+    def abandon(self) -> None:
+        """Leave what a forked child shares with its parent."""
 
 
 class StaleFileError(Exception):

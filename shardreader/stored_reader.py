@@ -56,6 +56,23 @@ class RangeFiles(Protocol):
         """As `LocalStore.read_into`."""
 
 
+class RangeReader(Protocol):
+    """What gives ranges of files."""
+
+    def read(self, name: str, *, start: int, end: int, identity: Any) -> bytes:
+        """As `LocalStore.read`."""
+
+
+class Reading(NamedTuple):
+    """Where one read gets its bytes, and what it does with a chunk's stored bytes that are sound.
+
+    ``keep`` takes a row and the bytes, on any of the workers' threads.
+    """
+
+    files: RangeReader
+    keep: Callable[[int, bytes], None] | None
+
+
 class StoredReader:
     """Reads the chunks that a `Found` says are there.
 
@@ -210,12 +227,25 @@ class StoredReader:
                 if left is not None:
                     self._run(left, consume, fail, keep=False)
 
-    def _run(self, job: ReadJob, consume: Consume, fail: Fail, *, keep: bool) -> None:
+    def is_too_long(self, job: ReadJob) -> bool:
+        """Whether a single chunk claims more bytes than any encoding of it can need."""
+        most = most_stored_bytes(job.file.encoding, self.most_encoded_bytes)
+        return len(job.rows) == 1 and job.end - job.start > most
+
+    def _run(
+        self,
+        job: ReadJob,
+        consume: Consume,
+        fail: Fail,
+        *,
+        keep: bool,
+        reading: Reading | None = None,
+    ) -> None:
         name, identity, encoding = job.file
         if identity is None:
             raise StaleFileError(name)
-        most_stored = most_stored_bytes(encoding, self.most_encoded_bytes)
-        if len(job.rows) == 1 and job.end - job.start > most_stored:
+        if self.is_too_long(job):
+            most_stored = most_stored_bytes(encoding, self.most_encoded_bytes)
             fault = FormatFault(
                 "stored size of the chunk",
                 expected=f"at most {most_stored} bytes (the most that its geometry can need)",
@@ -223,10 +253,13 @@ class StoredReader:
             )
             fail(int(job.rows[0]), fault)
             return
-        stored = self.files.read(name, start=job.start, end=job.end, identity=identity)
+        files = self.files if reading is None else reading.files
+        stored = files.read(name, start=job.start, end=job.end, identity=identity)
         starts, ends = (job.starts - job.start).tolist(), (job.ends - job.start).tolist()
         for at, (start, end) in enumerate(zip(starts, ends, strict=True)):
-            self._inflate(job, at, stored, start, end, consume, fail, keep=keep)
+            is_sound = self._inflate(job, at, stored, start, end, consume, fail, keep=keep)
+            if is_sound and reading is not None and reading.keep is not None:
+                reading.keep(int(job.rows[at]), stored[start:end])
 
     def _inflate(
         self,
@@ -239,19 +272,20 @@ class StoredReader:
         fail: Fail,
         *,
         keep: bool,
-    ) -> None:
-        """Inflate one chunk of a job and hand it over."""
+    ) -> bool:
+        """Inflate one chunk of a job and hand it over; False where it cannot be inflated."""
         row = int(job.rows[at])
         most = self.most_encoded_bytes
         try:
             encoded = inflate(stored, start, end, encoding=job.file.encoding, most_bytes=most)
         except FormatFault as fault:
             fail(row, fault)
-            return
+            return False
         if keep:
             place = (job.file.identity, int(job.starts[at]), int(job.ends[at]))
             self.cache.put(place, encoded, len(encoded))
         _hand_over(row, encoded, consume, fail)
+        return True
 
 
 def _tasks(jobs: list[ReadJob], at_once: ModuleType | None, *, jobs_wanted: int) -> list[_Task]:

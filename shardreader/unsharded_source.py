@@ -16,14 +16,15 @@ from shardreader.chunk_source import ChunkSource
 from shardreader.errors import FormatFault, InfoError, Location, PointStatus, ShardError
 from shardreader.found import Found, FoundFile
 from shardreader.grid import ChunkGrid
-from shardreader.store import FileIdentity, LocalStore
+from shardreader.store import FileVersion, Store
 from shardreader.workers import Workers
 
-__all__ = ["UnshardedSource"]
+__all__ = ["SUFFIXES_TO_ASK", "UnshardedSource"]
 
 # Other tools append what a file is compressed with: suffix -> our name of the encoding.
 _SUFFIXES = {"": "raw", ".gz": "gzip", ".zstd": "zstd"}
 _REFUSED = {".br": "brotli"}
+SUFFIXES_TO_ASK = (*_SUFFIXES, *_REFUSED)
 # Files looked for by one worker at a time.
 _FILES_A_JOB = 64
 
@@ -40,7 +41,7 @@ class UnshardedSource(ChunkSource):
 
     def __init__(
         self,
-        store: LocalStore,
+        store: Store,
         directory: str,
         grid: ChunkGrid,
         *,
@@ -116,7 +117,7 @@ class UnshardedSource(ChunkSource):
         # Always in this order: where two are there, what was read before must not decide.
         for suffix, encoding in _SUFFIXES.items():
             name = self.name(file_name + suffix)
-            identity: FileIdentity | None = self.store.identity(name)
+            identity: FileVersion | None = self.store.identity(name)
             if identity is not None:
                 return FoundFile(name, identity, encoding), identity.size
         return None

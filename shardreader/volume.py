@@ -6,8 +6,9 @@ Here alone statuses become exceptions.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,17 +18,21 @@ from shardreader.box_read import BoxRead, cells_of, check_output, read_box
 from shardreader.cache import ByteCache
 from shardreader.chunk import make_decoder
 from shardreader.chunk_visit import visit_chunks
+from shardreader.dask_array import ToDask
 from shardreader.errors import OutOfBoundsError
 from shardreader.grid import Box
 from shardreader.indexing import box_of_index
 from shardreader.label_counting import AnyBox
 from shardreader.open_files import VolumeFiles, read_volume_files
+from shardreader.pictured import PicturedVolume
 from shardreader.point_read import PointRead, refuse_points
 from shardreader.points import points_to_voxels, voxel_box
 from shardreader.segments import SegmentQuestions
-from shardreader.sources import make_source
-from shardreader.store import LocalStore
+from shardreader.sources import keep_copy, make_source, make_store
 from shardreader.workers import Workers, cores
+
+if TYPE_CHECKING:
+    from shardreader.kept_copy import KeptCopy
 
 __all__ = ["Volume", "open_volume"]
 
@@ -44,6 +49,7 @@ def open_volume(
     threads: int | None = None,
     cache_bytes: int = 512 << 20,
     manifest: str | os.PathLike[str] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
     index: str | os.PathLike[str] | None = None,
 ) -> Volume:
     """Open one scale of a precomputed volume.
@@ -51,8 +57,10 @@ def open_volume(
     Parameters
     ----------
     path : str or path object
-        The directory that holds ``info``; also ``file://`` and ``precomputed://file://`` URLs.
-        Made absolute now.
+        The directory that holds ``info``, made absolute now, or a URL: ``gs://``, ``s3://``,
+        ``https://`` (these need the extra ``[fetch]``), ``file://``; each also with
+        ``precomputed://`` in front. What a URL does not have (404) is background, what it refuses
+        (403) a `ReadError`. In a forked child it raises: start processes with spawn.
     scale : int, str, three numbers or None
         Index, key, or resolution in nm; None is the only scale, or the first.
     missing : {"error", "zero"}
@@ -64,6 +72,9 @@ def open_volume(
         Memory for indices and encoded chunks that were read.
     manifest : str, path object or None
         A manifest elsewhere than beside ``info``, for read-only media.
+    cache_dir : str, path object or None
+        For a URL: a directory that keeps what is read, as a copy of its own, and is looked into
+        first. Written when the volume is closed, or forgotten, and whenever 64 MiB have come.
     index : str, path object or None
         The directory of segment indices, if not beside ``info``: what ``--out`` named.
 
@@ -76,7 +87,7 @@ def open_volume(
     InfoError
         ``info`` or the manifest breaks its schema, or has a form that is not supported.
     ReadError
-        There is no such directory, or it cannot be read.
+        There is no such directory, or it cannot be read, or the source does not answer.
 
     Examples
     --------
@@ -91,14 +102,15 @@ def open_volume(
     if type(cache_bytes) is not int or cache_bytes < 0:
         raise ValueError(f"cache_bytes must be an integer, 0 or more, not {cache_bytes!r}")
     files = read_volume_files(path, scale, manifest)
-    return Volume(files, missing=missing, threads=threads, cache_bytes=cache_bytes, index=index)
+    kept = None if cache_dir is None else keep_copy(files, cache_dir)
+    return Volume(files, kept, index, missing=missing, threads=threads, cache_bytes=cache_bytes)
 
 
-class Volume(SegmentQuestions):
+class Volume(ToDask, PicturedVolume, SegmentQuestions):
     """One scale of a volume; made by `open_volume`.
 
-    Safe from many threads. Pickles as path and options only. Survives a fork: the child shares no
-    descriptor, lock or thread with its parent.
+    Safe from many threads. Pickles as path and options only. One of a directory survives a fork:
+    the child shares no descriptor, lock or thread with its parent.
 
     Examples
     --------
@@ -111,13 +123,16 @@ class Volume(SegmentQuestions):
     def __init__(
         self,
         files: VolumeFiles,
+        kept: KeptCopy | None,
+        index: str | os.PathLike[str] | None,
         *,
         missing: str,
         threads: int | None,
         cache_bytes: int,
-        index: str | os.PathLike[str] | None,
     ) -> None:
-        super().__init__(files, index)
+        super().__init__(files)
+        self._use_index(index)
+        self._kept = kept
         self._missing = missing
         self._threads = threads
         self._cache_bytes = cache_bytes
@@ -129,18 +144,21 @@ class Volume(SegmentQuestions):
     def start_anew_in_child(self) -> None:
         """Leave all that a forked child shares with its parent; called after a fork."""
         self._store.abandon()
+        if self._kept is not None:
+            self._kept.abandon()
         self._leave_index()
         self._start()
 
     def _start(self) -> None:
         cache = ByteCache(self._cache_bytes)
         self._workers = Workers(self._threads or cores())
-        self._store = LocalStore(self._files.directory)
+        self._store = make_store(self._files)
         self._source = make_source(
             self._files,
             self._store,
             cache=cache,
             most_encoded_bytes=self._decoder.most_encoded_bytes,
+            kept=self._kept,
         )
 
     def __getitem__(self, index: Any) -> Any:
@@ -180,8 +198,8 @@ class Volume(SegmentQuestions):
             The pair is in voxels of this size in nm, for example ``(4, 4, 40)``.
         out : ndarray, optional
             Takes the voxels and is returned; of the box's shape and of `dtype`, with any strides.
-            Undefined after an exception. For large boxes an array that an earlier `cutout` returned
-            is the fastest: it begins at a line of the processor's caches.
+            Undefined after an exception. For large boxes an array that an earlier `cutout`
+            returned is the fastest: it begins at a line of the processor's caches.
         mapping : dict, pair of arrays, table with two columns, or LabelMap; optional
             What labels become; others stay as they are, or become the default of the `LabelMap`.
             Each distinct label of a chunk is looked up once, not each voxel.
@@ -338,11 +356,19 @@ class Volume(SegmentQuestions):
         return cells, status
 
     def close(self) -> None:
-        """Close files and end threads; reading afterwards is a ValueError."""
+        """Close files and end threads; reading afterwards is a ValueError.
+
+        Raises
+        ------
+        ReadError, ShardError
+            What was read cannot be kept in `cache_dir`.
+        """
         self._closed = True
         self._workers.close()
         self._close_index()
         self._store.close()
+        if self._kept is not None:
+            self._kept.close()
 
     def __enter__(self) -> Volume:
         return self
@@ -351,14 +377,18 @@ class Volume(SegmentQuestions):
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        options = {
+        return self._reopening(self._threads)
+
+    def _reopening(self, threads: int | None) -> tuple[Callable[..., Volume], tuple[Any, ...]]:
+        options: dict[str, Any] = {
             "missing": self._missing,
-            "threads": self._threads,
+            "threads": threads,
             "cache_bytes": self._cache_bytes,
             "manifest": self._files.manifest_path,
+            "cache_dir": None if self._kept is None else self._kept.files.directory,
             "index": self._index_directory,
         }
-        return _reopen, (self.path, self.scale.index, options)
+        return partial(open_volume, **options), (self.path, self.scale.index)
 
     def _inside(self, box: AnyBox, units: str | None, resolution: Sequence[float] | None) -> Box:
         self._check_open()
@@ -373,7 +403,3 @@ class Volume(SegmentQuestions):
     def _check_open(self) -> None:
         if self._closed:
             raise ValueError(f"the volume {self.path} is closed")
-
-
-def _reopen(path: str, scale: int, options: dict[str, Any]) -> Volume:
-    return open_volume(path, scale, **options)

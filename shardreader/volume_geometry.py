@@ -16,6 +16,9 @@ __all__ = ["VolumeGeometry"]
 class VolumeGeometry:
     """The metadata of one open scale, and the refusals of what would read all of it."""
 
+    # Read and set by code made for cloud-volume (fafbseg's GSPointLoader); shows nothing here.
+    progress: bool = False
+
     def __init__(self, files: VolumeFiles) -> None:
         self._files = files
         self._grid = files.scale.grid

@@ -7,10 +7,25 @@ from urllib.parse import urlsplit
 
 from shardreader.errors import InfoError
 
-__all__ = ["directory_of"]
+__all__ = ["directory_of", "is_remote"]
 
 _PREFIX = "precomputed://"
 _REMOTE_SCHEMES = ("gs", "s3", "http", "https")
+
+
+def is_remote(path: str | os.PathLike[str]) -> bool:
+    """Whether a volume is called by the URL of a bucket or web server.
+
+    Examples
+    --------
+    >>> is_remote("precomputed://gs://bucket/segmentation"), is_remote("segmentation")
+    (True, False)
+    """
+    text = os.fspath(path)
+    if not isinstance(text, str):
+        raise TypeError(f"path must be a str or a path object, not {path!r}")
+    scheme, separator, _ = text.removeprefix(_PREFIX).partition("://")
+    return bool(separator) and scheme.lower() in _REMOTE_SCHEMES
 
 
 def directory_of(path: str | os.PathLike[str]) -> str:
@@ -21,7 +36,7 @@ def directory_of(path: str | os.PathLike[str]) -> str:
     Raises
     ------
     InfoError
-        A URL of a store that this version does not read.
+        A URL that leads to no directory of this computer.
 
     Examples
     --------
@@ -42,8 +57,8 @@ def directory_of(path: str | os.PathLike[str]) -> str:
         text = url2pathname(parts.path)
     elif scheme in _REMOTE_SCHEMES:
         raise InfoError(
-            f"{text}: {scheme}:// volumes are not supported by this version: "
-            "copy the volume to a local directory"
+            f"{text}: this works on a local directory: make a copy, shardreader fetch {text} "
+            "DIRECTORY, and give that"
         )
     elif scheme:
         raise InfoError(f"{text}: unknown scheme {scheme}://: give a local directory")

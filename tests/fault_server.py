@@ -75,6 +75,8 @@ class FaultServer:
     url: str = ""
     lock: threading.Lock = field(default_factory=threading.Lock)
     stopping: threading.Event = field(default_factory=threading.Event)
+    before: Callable[[Request], None] = lambda _: None
+    """Called with each request before it is answered, in the thread that answers it."""
 
     @property
     def plain(self) -> str:
@@ -159,6 +161,7 @@ class _Handler(BaseHTTPRequestHandler):
         )
         with server.lock:
             server.requests.append(request)
+        server.before(request)
         fault = server.fault(f"{path}?{parts.query}" if request.kind == "list" else path)
         if fault and fault.kind.isdecimal():
             return self._send(int(fault.kind), b"trouble on request", head=head)
@@ -288,7 +291,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    request_queue_size = 64
+    request_queue_size = 1024
 
     def handle_error(self, *_: object) -> None:
         """A client that goes away is part of the tests."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from fault_server import FaultServer
 from shard_builder import TinyVolume, encode, tiny_chunk
 
 from shardreader.cache import ByteCache
@@ -17,9 +18,9 @@ from shardreader.chunk_source import ChunkSource
 from shardreader.errors import FormatFault
 from shardreader.found import Found
 from shardreader.manifest import FileRecord, Manifest, ScaleManifest
-from shardreader.open_files import read_volume_files
-from shardreader.sources import make_source
-from shardreader.store import LocalStore
+from shardreader.open_files import VolumeFiles, read_volume_files
+from shardreader.sources import make_source, make_store
+from shardreader.store import LocalStore, Store
 from shardreader.workers import Workers
 
 CHUNK_IDS = range(32)
@@ -148,6 +149,24 @@ class RecordingStore(LocalStore):
         return count
 
 
+class ServedStore:
+    """What a server was asked for, in the place of a store that remembers its reads."""
+
+    def __init__(self, store: Store, server: FaultServer) -> None:
+        self._store = store
+        self._server = server
+        self.taken()
+
+    def taken(self) -> int:
+        """Say how many requests there were since the last call."""
+        count = len(self._server.requests)
+        self._server.requests.clear()
+        return count
+
+    def close(self) -> None:
+        self._store.close()
+
+
 @dataclass
 class Handed:
     """What a read handed over: encoded bytes or a fault by row, and the rows to search again."""
@@ -162,7 +181,7 @@ class Opened:
     """The source of a copy, as a volume makes it."""
 
     source: ChunkSource
-    store: RecordingStore
+    store: RecordingStore | ServedStore
     workers: Workers
     copy: Copy
 
@@ -190,16 +209,29 @@ class Opened:
 
 
 def open_copy(copy: Copy, *, threads: int = 1, cache_bytes: int = 1 << 20) -> Opened:
-    """Open a copy's source; a remote one would be opened from a server of the same files."""
+    """Open a copy's source."""
     files = read_volume_files(copy.path, None, None)
     store = RecordingStore(files.directory)
-    source = make_source(
+    return Opened(_source(files, store, cache_bytes), store, Workers(threads), copy)
+
+
+def open_served(
+    copy: Copy, server: FaultServer, *, threads: int = 1, cache_bytes: int = 1 << 20
+) -> Opened:
+    """Open a copy's source from a server of its files."""
+    files = read_volume_files(server.plain, None, None)
+    store = make_store(files)
+    source = _source(files, store, cache_bytes)
+    return Opened(source, ServedStore(store, server), Workers(threads), copy)
+
+
+def _source(files: VolumeFiles, store: Store, cache_bytes: int) -> ChunkSource:
+    return make_source(
         files,
         store,
         cache=ByteCache(cache_bytes),
         most_encoded_bytes=make_decoder(files.volume, files.scale).most_encoded_bytes,
     )
-    return Opened(source, store, Workers(threads), copy)
 
 
 FORMS = {

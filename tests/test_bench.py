@@ -21,7 +21,8 @@ from bench.peers import choose_peers
 from bench.wanted import judge
 
 ROOT = Path(__file__).parent.parent
-SCENARIOS = "cutout,cutout-out,cutout-64,slice-xz,open-point,points-500-walks,points-cached,verify"
+SCENARIOS = "cutout,cutout-out,cutout-64,slice-xz,open-point,points-500-walks,points-cached,verify,"
+SCENARIOS += "labels,counts,mask,mapping"
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -60,7 +61,7 @@ def test_every_row_is_there(results):
         assert (name, "limit") in rows
     assert {name for name, kind in rows if kind == "peer"} == {
         "cutout", "cutout-64", "slice-xz", "open-point", "points-500-walks", "points-cached",
-        "inflate",
+        "inflate", "labels", "counts",
     }  # fmt: skip
 
 

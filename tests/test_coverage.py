@@ -17,6 +17,7 @@ from shardreader.coverage import (
     coverage_length,
     decode_coverage,
     encode_coverage,
+    read_coverage,
 )
 from shardreader.errors import FormatFault
 
@@ -97,3 +98,35 @@ def test_a_record_that_claims_too_much() -> None:
     header = COVERAGE_MAGIC + struct.pack("<IIQ", 1, 0, TOP)
     with pytest.raises(FormatFault, match="at most 100 bytes"):
         coverage_length(header, 100)
+
+
+@given(IDS, IDS)
+def test_union(ids: list[int], others: list[int]) -> None:
+    one, other = (Coverage.of_ids(ids_array(i), generation="a") for i in (ids, others))
+    want = Coverage.of_ids(ids_array([*ids, *others]), generation="a")
+    union = one.union(other)
+    np.testing.assert_array_equal(union.firsts, want.firsts)
+    np.testing.assert_array_equal(union.lasts, want.lasts)
+    with pytest.raises(ValueError, match="'a' and None"):
+        one.union(Coverage.of_ids(ids_array(others), generation=None))
+
+
+def test_a_record_is_read_from_its_place() -> None:
+    record = encode_coverage(Coverage.of_ids(ids_array([3, 4, 9]), generation="ab"))
+    file = bytes(64) + record + b"chunks"
+    reads = []
+
+    def read(start: int, end: int) -> bytes:
+        reads.append((start, end))
+        return file[start:end]
+
+    coverage, end = read_coverage(read, start=64, file_size=len(file))
+    assert coverage is not None
+    assert (coverage.generation, end) == ("ab", 64 + len(record))
+    assert reads == [(64, 88), (64, end)]
+    for other in (bytes(64), bytes(64) + b"x", bytes(64) + b"\x1f\x8b" + bytes(40)):
+        file = other
+        assert read_coverage(read, start=64, file_size=len(file)) == (None, 64)
+    file = bytes(64) + record[:-1]
+    with pytest.raises(FormatFault, match="coverage record"):
+        read_coverage(read, start=64, file_size=len(file))

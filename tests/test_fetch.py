@@ -14,9 +14,9 @@ from fetching_cases import KEY, assert_right_copy, manifest_of, served, sources
 from fixture_truth import FAFB_MINI, FIXTURES
 
 import shardreader
-from shardreader.fetching.patched_info import patched_info
 from shardreader.fetching.state import STATE_NAME, FetchState
 from shardreader.manifest import MANIFEST_NAME
+from shardreader.patched_info import patched_info
 from shardreader.source_url import parse_source
 
 Writable = Callable[[str], Path]

@@ -25,7 +25,7 @@ from fetching_cases import (
 from fixture_truth import FIXTURES
 
 import shardreader
-from shardreader.fetching.patched_info import BACKUP_NAME
+from shardreader.patched_info import BACKUP_NAME
 
 ROOT = FIXTURES / "mostly-background"
 KEY = "8_8_40"

@@ -18,15 +18,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # Slow to import, or only there with an extra.
 HEAVY = [
     *("numba", "llvmlite", "tensorstore", "tifffile", "nrrd", "cloudvolume", "dask", "pandas"),
-    *(
-        "compressed_segmentation",
-        "jsonschema",
-        "pytest",
-        "hypothesis",
-        "obstore",
-        "scipy",
-        "duckdb",
-    ),
+    *("compressed_segmentation", "jsonschema", "pytest", "hypothesis", "obstore", "scipy"),
+    *("tornado", "neuroglancer", "PIL"),
+    *("pyarrow", "navis", "fafbseg", "duckdb"),
 ]
 
 
@@ -66,6 +60,9 @@ def command(*arguments: str) -> str:
         command("--version"),
         command("lookup", "--help"),
         command("fetch", "--help"),
+        command("serve", "--help"),
+        command("view", "--help"),
+        command("picture", "--help"),
         command("index", "--help"),
         command("segment", "--help"),
         command("info", str(FAFB_MINI)),
@@ -78,6 +75,9 @@ def command(*arguments: str) -> str:
         "version",
         "help of lookup",
         "help of fetch",
+        "help of serve",
+        "help of view",
+        "help of picture",
         "help of index",
         "help of segment",
         "info",
@@ -129,6 +129,12 @@ def test_public_names_of_the_contract() -> None:
     assert shardreader.__all__ == sorted(shardreader.__all__)
     assert shardreader.__doc__
     assert shardreader.__version__
+
+
+@pytest.mark.parametrize("name", ["compat", "fafb"])
+def test_modules_are_there_without_an_import(name: str) -> None:
+    code = f"import shardreader\nassert '{name}' in dir(shardreader)\nshardreader.{name}"
+    assert f"shardreader.{name}" in modules_after(code)
 
 
 def test_py_typed_is_packaged() -> None:

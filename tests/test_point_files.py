@@ -14,9 +14,9 @@ from shardreader.point_files import (
     ArrayTable,
     PointFileError,
     TextTable,
-    open_points,
     parse_points,
 )
+from shardreader.point_tables import open_points
 from shardreader.point_writers import NpyWriter, TextWriter
 
 

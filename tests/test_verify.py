@@ -58,6 +58,7 @@ def test_fafb_mini_with_what_is_known_of_its_source() -> None:
     assert scale.possible == 3689
     counts = {state: scale.count(state) for state in scale.shards}
     assert counts == {
+        "partial": 0,
         "whole": 9,
         "damaged": 0,
         "not_checked": 0,

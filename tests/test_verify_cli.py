@@ -186,5 +186,6 @@ def test_help_names_every_option() -> None:
     for option in (
         *("--scale", "--level", "--shards", "--box", "--units", "--threads", "--allow-absent"),
         *("--listing", "--source", "--json", "--report", "--resume", "--state", "--cross-check"),
+        "--dask",
     ):
         assert option in done.stdout

@@ -81,6 +81,7 @@ def _lines(adoption: Adoption) -> Iterator[str]:
 def _scale_lines(scale: AdoptedScale) -> Iterator[str]:
     yield f"scale {scale.key}: {scale.possible:,} possible shards"
     yield f"  {scale.whole:<12,}here, of the size of the source"
+    yield from _some("partial, with the chunks that were fetched", scale.partial)
     if scale.source_has_none:
         yield f"  {scale.source_has_none:<12,}that the source does not have either"
     if scale.unknown:

@@ -20,7 +20,9 @@ __all__ = [
     "INCOMPLETE",
     "NOT_RUN",
     "CommandError",
+    "add_any_volume",
     "add_box",
+    "add_cache_dir",
     "add_runner",
     "add_scale",
     "add_threads",
@@ -32,18 +34,19 @@ __all__ = [
     "opened_volume",
     "progress",
     "say",
+    "segments",
     "shown_progress",
     "voxel_box_of",
 ]
 
-# To say goodbye to a scheduler that may be gone.
-_CLOSE_SECONDS = 2
 DONE = 0
 """Exit status: done and whole."""
 INCOMPLETE = 1
 """Exit status: it ran, and something is wrong, missing or unknown."""
 NOT_RUN = 2
 """Exit status: it could not run."""
+
+_LARGEST_SEGMENT = (1 << 64) - 1
 
 
 class CommandError(Exception):
@@ -114,10 +117,40 @@ def _scale(text: str) -> object:
         return text
 
 
+def segments(text: str) -> tuple[int, ...]:
+    """An argument type: segment ids with commas between them, exact."""
+    parts = text.split(",")
+    if not all(part.isdecimal() and int(part) <= _LARGEST_SEGMENT for part in parts):
+        raise argparse.ArgumentTypeError(
+            f"expected segment ids with commas between them, found {text!r}"
+        )
+    return tuple(map(int, parts))
+
+
 def add_volume(parser: argparse.ArgumentParser) -> None:
     """The volume that a command works on."""
     parser.add_argument(
         "volume", metavar="PATH", help="directory of the volume, the one with the info file"
+    )
+
+
+def add_any_volume(parser: argparse.ArgumentParser) -> None:
+    """The volume that a command reads, here or elsewhere."""
+    parser.add_argument(
+        "volume",
+        metavar="PATH",
+        help="directory of the volume, the one with the info file, or its URL: gs://, s3://, "
+        "https:// (pip install 'shardreader[fetch]')",
+    )
+
+
+def add_cache_dir(parser: argparse.ArgumentParser) -> None:
+    """Where what is read of a URL is kept."""
+    parser.add_argument(
+        "--cache-dir",
+        metavar="DIR",
+        help="of a URL, keep what is read in this directory, as a copy of its own, and look there "
+        "first the next time",
     )
 
 
@@ -161,10 +194,12 @@ def add_runner(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_units(parser: argparse.ArgumentParser, what: str) -> None:
+def add_units(
+    parser: argparse.ArgumentParser, what: str, *, needed: str = "one is required"
+) -> None:
     """The unit of coordinates: one of the two must be given."""
     group = parser.add_argument_group(
-        f"unit of the {what} (one is required)",
+        f"unit of the {what} ({needed})",
         "There is no default: a coordinate in the wrong unit lands on another segment without\n"
         "any error. The voxels of FAFB-FFN1 are 8 x 8 x 40 nm, but fafbseg and CATMAID users\n"
         "count voxels of 4 x 4 x 40 nm (--resolution 4,4,40).",
@@ -219,7 +254,7 @@ def opened_runner(arguments: argparse.Namespace, directory: str) -> Iterator[Run
     ------
     CommandError
     """
-    from shardreader.dask_runner import connect, make_runner
+    from shardreader.dask_runner import connect, disconnect, make_runner
     from shardreader.errors import ShardReaderError
 
     if arguments.dask is None:
@@ -229,19 +264,31 @@ def opened_runner(arguments: argparse.Namespace, directory: str) -> Iterator[Run
         client = connect(arguments.dask)
     except ShardReaderError as error:
         raise CommandError(str(error)) from error
-    try:
-        runner = make_runner(directory, threads=None, client=client)
-        if not runner.workers:
-            say(f"{arguments.dask} has no workers yet: waiting for them")
-        yield runner
-    finally:
-        client.close(timeout=_CLOSE_SECONDS)
+    with _quiet_dask():
+        try:
+            yield make_runner(directory, threads=None, client=client, tell=say)
+        finally:
+            disconnect(client)
 
 
 @contextmanager
-def opened_volume(
-    arguments: argparse.Namespace, *, missing: str = "error", index: str | None = None
-) -> Iterator[Volume]:
+def _quiet_dask() -> Iterator[None]:
+    """Keep dask from logging with a traceback what the command says in a line."""
+    import logging
+
+    handlers = logging.getLogger("distributed").handlers
+    levels = [handler.level for handler in handlers]
+    try:
+        for handler in handlers:
+            handler.setLevel(logging.CRITICAL)
+        yield
+    finally:
+        for handler, level in zip(handlers, levels, strict=True):
+            handler.setLevel(level)
+
+
+@contextmanager
+def opened_volume(arguments: argparse.Namespace, *, missing: str = "error") -> Iterator[Volume]:
     """The volume that the arguments name; whatever keeps it from opening is a `CommandError`."""
     import shardreader
 
@@ -251,9 +298,9 @@ def opened_volume(
             arguments.scale,
             missing=missing,
             threads=arguments.threads,
-            index=index,
+            cache_dir=arguments.cache_dir,
         )
-    except shardreader.ShardReaderError as error:
+    except (shardreader.ShardReaderError, ValueError) as error:
         raise CommandError(str(error)) from error
     with volume:
         yield volume

@@ -9,11 +9,12 @@ from shardreader.commands.common import (
     DONE,
     INCOMPLETE,
     CommandError,
+    add_any_volume,
     add_box,
+    add_cache_dir,
     add_scale,
     add_threads,
     add_units,
-    add_volume,
     check_units,
     opened_volume,
     progress,
@@ -41,12 +42,14 @@ its name only when it is whole."""
 EXAMPLES = """\
   shardreader cutout /ssd/fafb-ffn1 --box 4096,4096,1024,4608,4608,1088 --units voxel -o box.npy
   shardreader cutout /ssd/fafb-ffn1 --box 400000,150000,90000,404000,154000,92000 --units nm \\
-      -o box.tif"""
+      -o box.tif
+  shardreader cutout gs://fafb-ffn1-20190805/segmentation --box 4096,4096,1024,4608,4608,1088 \\
+      --units voxel -o box.npy --cache-dir part"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments of the command."""
-    add_volume(parser)
+    add_any_volume(parser)
     add_box(parser)
     add_units(parser, "box")
     parser.add_argument(
@@ -60,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where a shard file is not in this copy: stop, or write 0, say so and exit with 1; "
         "default: error",
     )
+    add_cache_dir(parser)
     add_threads(parser)
 
 

@@ -11,15 +11,25 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from shardreader.commands.common import INCOMPLETE, CommandError, add_scale, say
+from shardreader.commands.common import (
+    INCOMPLETE,
+    CommandError,
+    add_scale,
+    add_units,
+    check_units,
+    numbers,
+    say,
+)
 
 if TYPE_CHECKING:
     from shardreader.fetching import FetchProgress, FetchReport
 
 NAME = "fetch"
-SUMMARY = "copy a volume from a bucket; go on with a copy, or repair one"
+SUMMARY = "copy a volume, or a part of it, from a bucket; go on with a copy, or repair one"
 DESCRIPTION = """\
 Copy one scale of a sharded volume from gs://, s3://, https:// or a directory.
+With --box or --points: only the chunks that hold them, into shards that say what they have.
+All else stays NOT_DOWNLOADED; a later fetch of another part is added to them.
 Only the shards that can hold anything are asked for. Each is checked (length, checksum of
 the source where it gives one, indices) before it takes its name. Cut off at any moment, the
 same command goes on from the byte it had. The info of the copy, with the fetched scales
@@ -31,7 +41,9 @@ EXAMPLES = """\
   shardreader fetch gs://fafb-ffn1-20190805/segmentation ./segmentation --dry-run
   shardreader fetch gs://fafb-ffn1-20190805/segmentation ./segmentation --jobs 16
   shardreader fetch https://host/volume /ssd/volume --scale 16,16,40 --max-rate 50MB/s
-  shardreader fetch gs://bucket/volume /ssd/volume --repair report.json"""
+  shardreader fetch gs://bucket/volume /ssd/volume --repair report.json
+  shardreader fetch gs://bucket/volume part --box 480000,240000,80000,520000,280000,90000 --units nm
+  shardreader fetch gs://bucket/volume part --points synapses.csv --resolution 4,4,40 --dry-run"""
 
 _INTERRUPTED = 130
 _LINE_SECONDS = 60.0
@@ -48,7 +60,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("destination", metavar="DEST", help="directory of the copy")
     add_scale(parser, "the first, which is the finest")
     parser.add_argument(
-        "--jobs", type=_jobs, metavar="N", help="shards that are fetched at a time; default: 8"
+        "--jobs",
+        type=_jobs,
+        metavar="N",
+        help="shards, or of a part requests, that are under way at a time; default: 8",
     )
     parser.add_argument(
         "--max-rate", type=_rate, metavar="RATE", help="bytes a second, such as 50MB/s"
@@ -65,6 +80,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="use the credentials in the cloud's own variables; default: anonymous",
     )
     parser.add_argument("--json", action="store_true", help="print the report as one JSON document")
+    part = parser.add_argument_group("a part of the volume")
+    one_of = part.add_mutually_exclusive_group()
+    one_of.add_argument(
+        "--box",
+        type=numbers(6),
+        metavar="X0,Y0,Z0,X1,Y1,Z1",
+        help="the chunks that this box touches; the second corner is past the last voxel",
+    )
+    one_of.add_argument(
+        "--points",
+        metavar="POINTS",
+        help="the chunks that hold these points: CSV, TSV or .parquet with columns x, y, z, "
+        ".npy of shape (N, 3), or .swc; of any length; - is standard input (text)",
+    )
+    part.add_argument(
+        "--whole-shards",
+        action="store_true",
+        help="the shards that the box or the points touch, entire",
+    )
+    add_units(parser, "box or the points")
 
 
 def _jobs(text: str) -> int:
@@ -82,16 +117,23 @@ def _rate(text: str) -> float:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
-    from shardreader.errors import InfoError, ShardReaderError
+    from shardreader.errors import InfoError, OutOfBoundsError, ShardReaderError
     from shardreader.fetching import fetch
     from shardreader.fetching.fetching import DEFAULT_JOBS
 
+    _check_part(arguments)
+    box = arguments.box
     try:
         with _shown_progress() as progress:
             report = fetch(
                 arguments.source,
                 arguments.destination,
                 scale=arguments.scale,
+                box=None if box is None else (box[:3], box[3:]),
+                points=arguments.points,
+                units=arguments.units,
+                resolution=arguments.resolution,
+                whole_shards=arguments.whole_shards,
                 jobs=arguments.jobs or DEFAULT_JOBS,
                 max_rate=arguments.max_rate,
                 dry_run=arguments.dry_run,
@@ -99,7 +141,7 @@ def run(arguments: argparse.Namespace) -> int:
                 auth=arguments.auth,
                 progress=progress,
             )
-    except InfoError as error:
+    except (InfoError, OutOfBoundsError, ValueError) as error:
         raise CommandError(str(error)) from error
     except ShardReaderError as error:
         raise CommandError(str(error), INCOMPLETE) from error
@@ -114,13 +156,33 @@ def run(arguments: argparse.Namespace) -> int:
     return report.exit_status
 
 
+def _check_part(arguments: argparse.Namespace) -> None:
+    if arguments.box is not None or arguments.points is not None:
+        if arguments.repair is not None:
+            raise CommandError("--repair mends what a report names; it takes no --box, no --points")
+        check_units(arguments, "box" if arguments.points is None else "points")
+    elif arguments.whole_shards or arguments.units or arguments.resolution:
+        raise CommandError(
+            "--whole-shards, --units and --resolution belong to --box or --points, which say what "
+            "part of the volume to fetch"
+        )
+
+
 def _lines(report: FetchReport) -> Iterator[str]:
-    yield f"{'WHOLE' if report.ok else 'NOT WHOLE'}: {report.source} in {report.destination}"
-    yield f"scale {report.scale}: {report.possible:,} possible shards"
-    yield _row(report.whole, f"here and checked, {report.fetched:,} of them fetched now")
+    words, what = ("WHOLE", "NOT WHOLE"), ""
+    if report.is_part:
+        words, what = ("HERE", "NOT ALL HERE"), "a part of "
+    yield f"{words[not report.ok]}: {what}{report.source} in {report.destination}"
+    yield _scale_line(report)
+    now = f"{report.fetched:,} of them fetched now"
+    if report.whole or not report.is_part:
+        yield _row(report.whole, f"here and checked, {now}")
+    if report.partial:
+        more = "" if report.whole else f", {now.replace('fetched', 'fetched or added to')}"
+        yield _row(report.partial, f"partial, with all that was asked for{more}")
     if report.source_has_none:
         yield _row(report.source_has_none, "that the source does not have")
-    left = report.possible - report.whole - report.source_has_none
+    left = report.possible - report.whole - report.partial - report.source_has_none
     if left:
         yield _row(left, "not fetched")
     yield (
@@ -136,14 +198,24 @@ def _lines(report: FetchReport) -> Iterator[str]:
 
 def _plan_lines(report: FetchReport, arguments: argparse.Namespace) -> Iterator[str]:
     yield f"would copy {report.source} to {report.destination}"
-    yield f"scale {report.scale}: {report.possible:,} possible shards"
-    yield _row(report.whole, "here already")
+    yield _scale_line(report)
+    if report.whole or not report.is_part:
+        yield _row(report.whole, "here already")
     if report.source_has_none:
         yield _row(report.source_has_none, "that the source does not have")
-    what = "to fetch" if report.is_listed else "to ask for, and to fetch if the source has them"
+    what = "to ask for, and to fetch if the source has them"
+    if report.gap_bytes:
+        what = "to look into for chunks that are not here yet"
+    elif report.is_listed:
+        what = "to fetch"
     yield _row(report.shards_to_fetch, what)
     least = "" if report.bytes_to_fetch is not None else "at least "
     yield f"requests    {least}{report.requests_to_send:,} more ({report.requests:,} to find out)"
+    if report.gap_bytes:
+        yield (
+            f"joined      ranges with at most {report.gap_bytes >> 10} KiB between them, which "
+            "costs less than another request"
+        )
     yield f"disk        {report.bytes_free:,} bytes free"
     if report.bytes_to_fetch is None:
         yield "bytes       not known before each shard is asked for"
@@ -155,6 +227,12 @@ def _plan_lines(report: FetchReport, arguments: argparse.Namespace) -> Iterator[
     yield from (f"note: {note}" for note in report.notes)
     if not report.ok:
         yield "DOES NOT FIT on this drive"
+
+
+def _scale_line(report: FetchReport) -> str:
+    if report.is_part:
+        return f"scale {report.scale}: shards that the part touches: {report.possible:,}"
+    return f"scale {report.scale}: {report.possible:,} possible shards"
 
 
 def _row(count: int, text: str) -> str:

@@ -7,7 +7,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from shardreader.commands.common import DONE, CommandError, add_scale, add_volume
+from shardreader.commands.common import DONE, CommandError, add_any_volume, add_scale
 
 if TYPE_CHECKING:
     from shardreader.copy_summary import CopySummary
@@ -19,10 +19,12 @@ NAME = "info"
 SUMMARY = "what a volume is, and how much of it is in this copy"
 DESCRIPTION = """\
 Print the scales of a volume, and how many of the shard files that its geometry allows are in
-this copy. Absent files are no error here: the exit status is 0 if the volume can be described."""
+this copy. Absent files are no error here: the exit status is 0 if the volume can be described.
+What a URL has is not counted: shardreader fetch URL DIRECTORY --dry-run does that."""
 EXAMPLES = """\
   shardreader info /ssd/fafb-ffn1
-  shardreader info /ssd/fafb-ffn1 --json"""
+  shardreader info /ssd/fafb-ffn1 --json
+  shardreader info gs://fafb-ffn1-20190805/segmentation"""
 
 _NAMES_SHOWN = 3
 _EXTENSION = "{} is an extension of shardreader; other programs may not be able to read this scale"
@@ -30,7 +32,7 @@ _EXTENSION = "{} is an extension of shardreader; other programs may not be able 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments of the command."""
-    add_volume(parser)
+    add_any_volume(parser)
     add_scale(parser, "all")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
 
@@ -39,13 +41,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     from shardreader.errors import ShardReaderError
     from shardreader.info import select_scale
-    from shardreader.open_files import read_info, read_manifest
-    from shardreader.volume_path import directory_of
+    from shardreader.volume_path import is_remote
 
     try:
-        directory = directory_of(arguments.volume)
-        volume = read_info(directory)
-        manifest = read_manifest(directory, None)
+        is_here = not is_remote(arguments.volume)
+        directory, volume, manifest = _documents(arguments.volume, is_here=is_here)
         scales = volume.scales
         if arguments.scale is not None:
             scales = (select_scale(volume, arguments.scale, directory),)
@@ -53,14 +53,37 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(str(error)) from error
     document = {
         "path": directory,
+        "is_remote": not is_here,
         "type": volume.volume_type,
         "data_type": volume.data_type,
         "num_channels": volume.num_channels,
         "manifest": _manifest(manifest),
-        "scales": [_scale(volume, scale, directory, manifest) for scale in scales],
+        "scales": [
+            _scale(volume, scale, directory if is_here else None, manifest) for scale in scales
+        ],
     }
     print(json.dumps(document, indent=2) if arguments.json else "\n".join(_lines(document)))
     return DONE
+
+
+def _documents(path: str, *, is_here: bool) -> tuple[str, VolumeInfo, Manifest | None]:
+    """What to call the volume, its info and its manifest."""
+    from shardreader.open_files import (
+        open_remote,
+        read_info,
+        read_manifest,
+        read_remote_documents,
+    )
+    from shardreader.volume_path import directory_of
+
+    if is_here:
+        directory = directory_of(path)
+        return directory, read_info(directory), read_manifest(directory, None)
+    remote = open_remote(path)
+    try:
+        return (remote.root, *read_remote_documents(remote))
+    finally:
+        remote.close()
 
 
 def _manifest(manifest: Manifest | None) -> dict[str, Any] | None:
@@ -70,16 +93,20 @@ def _manifest(manifest: Manifest | None) -> dict[str, Any] | None:
 
 
 def _scale(
-    volume: VolumeInfo, scale: ScaleInfo, directory: str, manifest: Manifest | None
+    volume: VolumeInfo, scale: ScaleInfo, directory: str | None, manifest: Manifest | None
 ) -> dict[str, Any]:
+    """A scale; what is here of it is counted in a `directory`."""
     from dataclasses import asdict
 
     from shardreader.copy_summary import summarize_copy
     from shardreader.shard_geometry import chunks_in_volume
 
     sharding = scale.sharding
-    key_directory = os.path.join(directory, *scale.key.split("/"))
-    copy = None if sharding is None else summarize_copy(directory, scale, sharding, manifest)
+    copy = exists = None
+    if directory is not None:
+        exists = os.path.isdir(os.path.join(directory, *scale.key.split("/")))
+        if sharding is not None:
+            copy = summarize_copy(directory, scale, sharding, manifest)
     return {
         "index": scale.index,
         "key": scale.key,
@@ -94,8 +121,8 @@ def _scale(
         "chunks": chunks_in_volume(scale),
         "sharding": None if sharding is None else asdict(sharding),
         "extensions": _extensions(sharding),
-        "directory_exists": os.path.isdir(key_directory),
-        "not_supported": _not_supported(volume, scale, directory),
+        "directory_exists": exists,
+        "not_supported": _not_supported(volume, scale, directory or scale.key),
         "shards": None if copy is None else _copy(copy),
     }
 
@@ -125,6 +152,7 @@ def _copy(copy: CopySummary) -> dict[str, Any]:
         "possible": copy.possible,
         "present": copy.present,
         "present_bytes": copy.present_bytes,
+        "partial": copy.partial,
         "absent": {
             "total": copy.absent,
             "source_has_none": copy.source_has_none,
@@ -141,7 +169,9 @@ def _lines(document: dict[str, Any]) -> list[str]:
     channels = document["num_channels"]
     kind = f"{document['type']}, {document['data_type']}"
     manifest = document["manifest"]
-    if manifest is None:
+    if manifest is None and document["is_remote"]:
+        known = "none: this is the source itself, and what it does not have is background"
+    elif manifest is None:
         known = "none, so it is not known which of the absent files the source has"
     else:
         source = manifest["source"] or "a source that is not named"
@@ -177,7 +207,7 @@ def _scale_lines(scale: dict[str, Any]) -> list[str]:
     if scale["not_supported"]:
         lines.append(_line("note", scale["not_supported"]))
     lines += [_line("note", _EXTENSION.format(name)) for name in scale["extensions"]]
-    if not scale["directory_exists"]:
+    if scale["directory_exists"] is False:
         lines.append(_line("note", "the directory of this scale does not exist"))
     return lines + (_copy_lines(scale["shards"]) if scale["shards"] else [])
 
@@ -206,6 +236,9 @@ def _copy_lines(shards: dict[str, Any]) -> list[str]:
             f"{shards['present_bytes']:,} bytes",
         ),
     ]
+    if shards["partial"]:
+        text = "of them, with the chunks that were fetched; the rest reads as NOT_DOWNLOADED"
+        lines.append(_line("partial", f"{shards['partial']:,} {text}"))
     kinds = [
         f"{absent[kind]:,} {text}"
         for kind, text in (

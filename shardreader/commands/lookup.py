@@ -13,10 +13,11 @@ from shardreader.commands.common import (
     DONE,
     INCOMPLETE,
     CommandError,
+    add_any_volume,
+    add_cache_dir,
     add_scale,
     add_threads,
     add_units,
-    add_volume,
     check_units,
     opened_volume,
     progress,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from shardreader.point_files import ArrayBlock, PointTable, TextBlock
+    from shardreader.point_tables import PointBlock, PointTable
     from shardreader.point_writers import PointWriter
     from shardreader.volume import Volume
 
@@ -46,9 +47,14 @@ The segment is 0 for all but OK. Exit status 1 if any is neither OK nor EMPTY.""
 EXAMPLES = """\
   shardreader lookup /ssd/fafb-ffn1 synapses.csv --units nm -o segments.csv
   shardreader lookup /ssd/fafb-ffn1 catmaid.tsv --resolution 4,4,40 --column root
-  shardreader lookup /ssd/fafb-ffn1 - --units voxel < points.csv | head"""
+  shardreader lookup /ssd/fafb-ffn1 skeleton.swc --units nm
+  shardreader lookup /ssd/fafb-ffn1 synapses.parquet --units nm -o segments.parquet
+  shardreader lookup /ssd/fafb-ffn1 - --units voxel < points.csv | head
+  shardreader lookup gs://fafb-ffn1-20190805/segmentation points.csv --units nm --cache-dir part
 
-_OUTPUT_ENDINGS = (".csv", ".tsv", ".npy")
+An SWC file does not say its unit: say it. .parquet needs pip install 'shardreader[parquet]'."""
+
+_OUTPUT_ENDINGS = (".csv", ".tsv", ".npy", ".parquet")
 # In the order of weight: the first that applies is given.
 _ADVICE = {
     "CORRUPT": "a shardreader cutout of such a place says which file is damaged, and how",
@@ -60,11 +66,12 @@ _ADVICE = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments of the command."""
-    add_volume(parser)
+    add_any_volume(parser)
     parser.add_argument(
         "points",
         metavar="POINTS",
-        help="CSV or TSV with columns x, y, z, or .npy of shape (N, 3); - is standard input (text)",
+        help="CSV, TSV or .parquet with columns x, y, z; .npy of shape (N, 3); .swc; - is standard "
+        "input (text)",
     )
     add_units(parser, "points")
     add_scale(parser, "the first")
@@ -78,14 +85,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="FILE",
-        help="write to a .csv, .tsv or .npy file; default: standard output, as text",
+        help="write to a .csv, .tsv or .npy file, and of a .parquet also to a .parquet; default: "
+        "standard output, as text",
     )
+    add_cache_dir(parser)
     add_threads(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
-    from shardreader.point_files import PointFileError, open_points
+    from shardreader.point_files import PointFileError
+    from shardreader.point_tables import open_points
 
     check_units(arguments, "points")
     _check_output(arguments)
@@ -108,7 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _answers(
     volume: Volume, table: PointTable, arguments: argparse.Namespace
-) -> Iterator[tuple[TextBlock | ArrayBlock, NDArray[np.unsignedinteger[Any]], NDArray[np.uint8]]]:
+) -> Iterator[tuple[PointBlock, NDArray[np.unsignedinteger[Any]], NDArray[np.uint8]]]:
     total = table.bytes_total()
     with progress(total, "B", shares_terminal=arguments.output is None) as show:
         for block in table.blocks():
@@ -128,9 +138,18 @@ def _check_output(arguments: argparse.Namespace) -> None:
         return
     if not output.lower().endswith(_OUTPUT_ENDINGS):
         raise CommandError(f"{output} must end in one of {', '.join(_OUTPUT_ENDINGS)}")
+    if _is_parquet(output) and not _is_parquet(arguments.points):
+        raise CommandError(
+            f"{output}: only a .parquet table is written as .parquet (of others the types of the "
+            "columns are not known); name a .csv, .tsv or .npy file"
+        )
     both_exist = os.path.exists(output) and os.path.exists(arguments.points)
     if both_exist and os.path.samefile(output, arguments.points):
         raise CommandError(f"{output} is the table of points itself; name another output")
+
+
+def _is_parquet(path: str) -> bool:
+    return path.lower().endswith(".parquet")
 
 
 def _check_columns(table: PointTable, label_column: str) -> None:
@@ -154,7 +173,8 @@ def _check_columns(table: PointTable, label_column: str) -> None:
 @contextmanager
 def _opened_writer(table: PointTable, arguments: argparse.Namespace) -> Iterator[PointWriter]:
     from shardreader.output_file import replacing
-    from shardreader.point_writers import NpyWriter, TextWriter
+    from shardreader.parquet_files import ParquetTable, ParquetWriter
+    from shardreader.point_writers import STATUS_COLUMN, NpyWriter, TextWriter
 
     output = arguments.output
     if output is None:
@@ -162,7 +182,14 @@ def _opened_writer(table: PointTable, arguments: argparse.Namespace) -> Iterator
         sys.stdout.buffer.flush()
         return
     with replacing(output) as file:
-        if output.lower().endswith(".npy"):
+        if isinstance(table, ParquetTable) and _is_parquet(output):
+            writer = ParquetWriter(file, table, arguments.column, STATUS_COLUMN)
+            try:
+                yield writer
+            finally:
+                # Else pyarrow writes on its own later, when the file is closed.
+                writer.finish()
+        elif output.lower().endswith(".npy"):
             yield NpyWriter(file, table, arguments.column)
         else:
             delimiter = "\t" if output.lower().endswith(".tsv") else ","
@@ -177,7 +204,7 @@ class _Tally:
         self._rows = 0
         self._first = ""
 
-    def add(self, block: TextBlock | ArrayBlock, status: NDArray[np.uint8]) -> None:
+    def add(self, block: PointBlock, status: NDArray[np.uint8]) -> None:
         """Count the points of one block."""
         import numpy as np
 

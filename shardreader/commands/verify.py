@@ -35,8 +35,8 @@ Check the copy against its info, its manifest and the rules of the format.
   deep   full, and every voxel followed to its label
 A shard that is absent is missing, unless the manifest (shardreader adopt), --listing
 or --allow-absent says otherwise.
-Exit status 0: whole. 1: something is damaged, missing or unknown. 130: interrupted;
-the report so far is printed, and --resume goes on."""
+Exit status 0: whole. 1: something is damaged, missing or unknown. 130: interrupted, or
+2: the scheduler of --dask went away; the report so far is printed, and --resume goes on."""
 EXAMPLES = """\
   shardreader verify /ssd/fafb-ffn1
   shardreader verify /ssd/fafb-ffn1 --level quick --listing gsutil-ls.txt

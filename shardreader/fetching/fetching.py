@@ -7,29 +7,34 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 from shardreader.errors import InfoError, ReadError
 from shardreader.fetching.checksum import require_crc32c
+from shardreader.fetching.drive import begun_bytes, files_in, no_room
 from shardreader.fetching.manifest_writer import ManifestWriter
-from shardreader.fetching.patched_info import check_same_volume, write_info
-from shardreader.fetching.plan import LocalFile, ScalePlan, plan_scale
-from shardreader.fetching.repair import names_to_repair
+from shardreader.fetching.partial_plan import cost_of, mending, plan_region
+from shardreader.fetching.plan import ScalePlan, plan_scale
+from shardreader.fetching.region import region_request
 from shardreader.fetching.report import FetchProgress, FetchReport
 from shardreader.fetching.retrying import Patience, Throttle
 from shardreader.fetching.run import FetchRun
-from shardreader.fetching.source_listing import ScaleListing, SourceReader, safe_key
+from shardreader.fetching.shard_download import Desk
+from shardreader.fetching.source_listing import ScaleListing, SourceReader
+from shardreader.fetching.source_shard import GAP_BYTES
 from shardreader.fetching.state import FetchState
-from shardreader.info import ScaleInfo, VolumeInfo, select_scale
+from shardreader.fetching.target import Target, Wanted, find_target
+from shardreader.grid import Box
 from shardreader.manifest import Manifest
 from shardreader.open_files import read_manifest
+from shardreader.patched_info import write_info
 from shardreader.remote_store import RemoteStore
 from shardreader.runner import ThreadRunner
 from shardreader.shard_lattice import ShardLattice
 from shardreader.source_url import parse_source
 from shardreader.store import read_error
-from shardreader.volume_path import directory_of
 
 __all__ = ["DEFAULT_JOBS", "fetch"]
 
@@ -38,23 +43,16 @@ DEFAULT_JOBS = 8
 _SPARE_BYTES = 16 << 20
 
 
-@dataclass(frozen=True)
-class _Target:
-    """What is to be fetched, and where it goes."""
-
-    volume: VolumeInfo
-    scale: ScaleInfo
-    directory: str
-    folder: str
-    keys_here: tuple[str, ...]
-    only: frozenset[str] | None
-
-
 def fetch(
     source: str | os.PathLike[str],
     destination: str | os.PathLike[str],
     *,
     scale: object = None,
+    box: Box | Sequence[Sequence[float]] | None = None,
+    points: Any = None,
+    units: str | None = None,
+    resolution: Sequence[float] | None = None,
+    whole_shards: bool = False,
     jobs: int = DEFAULT_JOBS,
     max_rate: float | None = None,
     dry_run: bool = False,
@@ -62,11 +60,15 @@ def fetch(
     auth: bool = False,
     progress: Callable[[FetchProgress], None] | None = None,
 ) -> FetchReport:
-    """Make a copy of one scale of a sharded volume, or go on with one.
+    """Make a copy of one scale of a sharded volume, or of a part of it, or go on with one.
 
     It can be cut off at any moment: the same call goes on from the byte it had, and asks for
     nothing that is whole. A shard takes its name only when its length, its checksum (where the
     source has one) and its indices are right. ``info`` appears when all shards have been tried.
+
+    With `box` or `points` only the chunks that hold them are fetched, into partial shards that say
+    what was asked for: all else stays NOT_DOWNLOADED. What is fetched later is added to them, also
+    under an open `Volume`.
 
     Parameters
     ----------
@@ -76,8 +78,19 @@ def fetch(
         Directory; made if it does not exist.
     scale : int, str or three numbers, optional
         Index, key or resolution in nm; the first by default.
+    box : Box or (lower, upper), optional
+        Fetch the chunks that a box touches; in voxels, or in `units` or `resolution`.
+    points : array-like of shape (..., 3), frame or path, optional
+        Fetch the chunks that hold points, given as to `Volume.lookup`, or in a file (.csv,
+        .tsv, .npy, .parquet, .swc), which is read a block of rows at a time; needs `units` or
+        `resolution`.
+    units : {"voxel", "nm"}, optional
+    resolution : three numbers, optional
+        Voxels of this size in nm.
+    whole_shards : bool
+        Fetch the shards that the box or the points touch entire.
     jobs : int
-        Shards that are fetched at a time.
+        Shards that are fetched at a time; of a part, requests that are under way at a time.
     max_rate : float, optional
         Bytes a second.
     dry_run : bool
@@ -96,6 +109,10 @@ def fetch(
 
     Raises
     ------
+    TypeError, ValueError
+        No unit, no box, no points; both of them; a file of points that is none.
+    OutOfBoundsError
+        The box is not inside the volume, or none of the points is.
     InfoError
         No volume, one that is not sharded, or another one than `destination` holds; another fetch
         works there; the extra ``[fetch]`` is not installed.
@@ -111,7 +128,16 @@ def fetch(
     ...     report = fetch("fixtures/fafb-mini", copy)
     ...     report.ok, report.fetched, report.source_has_none, sorted(os.listdir(copy))[:3]
     (True, 9, 3680, ['8.0x8.0x40.0', 'info', 'info.bkp'])
+    >>> with tempfile.TemporaryDirectory() as copy:
+    ...     report = fetch(
+    ...         "fixtures/fafb-mini", copy, points=[[61347, 32796, 3045]], units="voxel"
+    ...     )
+    ...     report.ok, report.partial, report.possible
+    (True, 1, 1)
     """
+    part = region_request(box, points, units, resolution, whole_shards=whole_shards)
+    if part is not None and repair is not None:
+        raise TypeError("repair mends what a report names; it takes no box and no points")
     if type(jobs) is not int or jobs < 1:
         raise ValueError(f"jobs must be a positive integer, not {jobs!r}")
     if max_rate is not None and not max_rate > 0:
@@ -123,7 +149,8 @@ def fetch(
     fetching = _Fetch(reader, patience, Throttle(max_rate, stop), progress)
     try:
         # In a thread: a call of obstore holds up Ctrl-C until it returns.
-        target = next(iter(ThreadRunner(1).map(fetching.target, [(destination, scale, repair)])))
+        wanted = Wanted(destination, scale, repair, part)
+        target = next(iter(ThreadRunner(1).map(lambda w: find_target(reader, w), [wanted])))
         return fetching.run(target, jobs, dry_run=dry_run)
     finally:
         stop.set()
@@ -144,32 +171,9 @@ class _Fetch:
         self._started = time.monotonic()
         self._notes: list[str] = []
 
-    def target(
-        self, wanted: tuple[str | os.PathLike[str], object, str | os.PathLike[str] | None]
-    ) -> _Target:
-        """What is to be fetched: the source's info against what is in the destination."""
-        destination, scale, repair = wanted
-        where = f"{self._reader.source.text}/info"
-        directory = directory_of(destination)
-        if os.path.lexists(directory) and not os.path.isdir(directory):
-            raise InfoError(f"{directory}: is not a directory; give one for the copy")
-        volume = self._reader.info()
-        chosen = select_scale(volume, scale, where)
-        if chosen.sharding is None:
-            raise InfoError(
-                f"{where}: scale {chosen.key} is not sharded: each of its chunks is a file, often "
-                "millions, and fetch copies shards; copy it with gsutil or rclone"
-            )
-        key = safe_key(chosen.key, where)
-        keys_here = check_same_volume(directory, volume, where)
-        only = None
-        if repair is not None:
-            only = names_to_repair(repair, chosen, ShardLattice(chosen))
-        folder = os.path.normpath(os.path.join(directory, *key.split("/")))
-        return _Target(volume, chosen, directory, folder, keys_here, only)
-
-    def run(self, target: _Target, jobs: int, *, dry_run: bool) -> FetchReport:
+    def run(self, target: Target, jobs: int, *, dry_run: bool) -> FetchReport:
         """Fetch, or say what would be fetched."""
+        self._notes += target.region.notes if target.region else ()
         if not dry_run:
             os.makedirs(target.folder, exist_ok=True)
         state = FetchState(target.directory, writable=not dry_run)
@@ -180,15 +184,15 @@ class _Fetch:
             free = _free_bytes(target.directory)
             report = self._report(target, plan, free, dry_run=dry_run)
             if dry_run:
-                return report
-            needed = sum(task.bytes_to_come for task in plan.tasks) - _begun_bytes(target, plan)
+                return self._costed(target, plan, report, jobs)
+            needed = plan.bytes_to_come - begun_bytes(target.folder, plan)
             if needed + _SPARE_BYTES > free and needed > 0:
-                raise _no_room(target.directory, needed, free)
+                raise no_room(target.directory, needed, free)
             return self._carry_out(target, plan, state, earlier, report, jobs)
         finally:
             state.close()
 
-    def _check_state(self, state: FetchState, target: _Target) -> None:
+    def _check_state(self, state: FetchState, target: Target) -> None:
         begun = state.volume()
         if begun is None or target.keys_here:
             return
@@ -199,7 +203,7 @@ class _Fetch:
                 "another; go on with that, or give another directory"
             )
 
-    def _manifest(self, target: _Target) -> Manifest | None:
+    def _manifest(self, target: Target) -> Manifest | None:
         """The manifest of the copy; a damaged one is no reason not to mend the copy."""
         try:
             return read_manifest(target.directory, None)
@@ -207,9 +211,19 @@ class _Fetch:
             self._notes.append(f"the manifest is written anew: {error}")
             return None
 
-    def _plan(self, target: _Target, state: FetchState, earlier: Manifest | None) -> ScalePlan:
+    def _plan(self, target: Target, state: FetchState, earlier: Manifest | None) -> ScalePlan:
         lattice = ShardLattice(target.scale)
         known = earlier.scales.get(target.scale.key) if earlier else None
+        rows, files = state.rows(target.scale.key), files_in(target.folder)
+        records = dict(known.files) if known else {}
+        begun = state.volume()
+        if begun is None or begun[0] != self._reader.source.text:
+            # What another source does not have, this one may.
+            rows = {name: row for name, row in rows.items() if row.state != "none"}
+        if target.region is not None:
+            if not self._is_source_of(earlier):
+                records = {name: r for name, r in records.items() if r.state != "none"}
+            return plan_region(target.region, lattice, rows, files, records)
         listing = next(
             iter(ThreadRunner(1).map(lambda key: self._listing(key, lattice), [target.scale.key]))
         )
@@ -218,14 +232,15 @@ class _Fetch:
             self._notes.append(
                 f"the source has no such shard, so it is not repaired: {', '.join(lost)}"
             )
-        return plan_scale(
-            lattice,
-            listing,
-            state.rows(target.scale.key),
-            _files(target.folder),
-            known.files if known else {},
-            target.only,
+        plan = plan_scale(lattice, listing, rows, files, records, target.only)
+        return (
+            plan
+            if target.only is None
+            else mending(plan, target.directory, target.volume, target.scale)
         )
+
+    def _is_source_of(self, manifest: Manifest | None) -> bool:
+        return manifest is not None and manifest.source == self._reader.source.text
 
     def _listing(self, key: str, lattice: ShardLattice) -> ScaleListing | None:
         listing = self._reader.listing(key, lattice)
@@ -246,24 +261,28 @@ class _Fetch:
             )
         return listing
 
-    def _report(self, target: _Target, plan: ScalePlan, free: int, *, dry_run: bool) -> FetchReport:
-        needed = sum(task.bytes_to_come for task in plan.tasks)
+    def _report(self, target: Target, plan: ScalePlan, free: int, *, dry_run: bool) -> FetchReport:
+        partial = len(plan.tasks) - len(plan.shard_tasks)
+        knows = not partial and (plan.is_listed or not plan.tasks)
         return FetchReport(
             source=self._reader.source.text,
             destination=target.directory,
             scale=target.scale.key,
             dry_run=dry_run,
+            is_part=target.region is not None,
             is_listed=plan.is_listed,
             possible=plan.possible,
             whole=plan.whole,
+            partial=0,
             fetched=0,
             source_has_none=plan.none,
             failed=(),
             restarted=(),
             notes=tuple(self._notes),
             shards_to_fetch=len(plan.tasks),
-            requests_to_send=sum(task.requests for task in plan.tasks),
-            bytes_to_fetch=needed if plan.is_listed or not plan.tasks else None,
+            requests_to_send=sum(task.requests for task in plan.shard_tasks),
+            bytes_to_fetch=plan.bytes_to_come if knows else None,
+            gap_bytes=GAP_BYTES if partial else 0,
             bytes_free=free,
             requests=self._reader.store.requests,
             retries=self._patience.retries,
@@ -271,9 +290,35 @@ class _Fetch:
             seconds=time.monotonic() - self._started,
         )
 
+    def _costed(
+        self, target: Target, plan: ScalePlan, report: FetchReport, jobs: int
+    ) -> FetchReport:
+        """The report of a dry run with what the parts of shards will take."""
+        if len(plan.tasks) == len(plan.shard_tasks):
+            return report
+        desk = Desk(
+            self._reader,
+            target.scale,
+            target.folder,
+            target.directory,
+            self._patience,
+            self._throttle,
+            tell=lambda _: None,
+            count=lambda *_: None,
+        )
+        cost = cost_of(desk, plan, jobs, self._patience.stop)
+        return replace(
+            report,
+            requests_to_send=report.requests_to_send + cost.requests,
+            bytes_to_fetch=plan.bytes_to_come + cost.bytes,
+            requests=self._reader.store.requests,
+            retries=self._patience.retries,
+            seconds=time.monotonic() - self._started,
+        )
+
     def _carry_out(
         self,
-        target: _Target,
+        target: Target,
         plan: ScalePlan,
         state: FetchState,
         earlier: Manifest | None,
@@ -289,7 +334,8 @@ class _Fetch:
             target.scale.key,
             earlier,
             is_listed=plan.is_listed,
-            keeps_unlisted=target.only is not None,
+            keeps_unlisted=target.only is not None
+            or (target.region is not None and self._is_source_of(earlier)),
         )
         run = FetchRun(
             self._reader,
@@ -321,7 +367,8 @@ class _Fetch:
         return replace(
             report,
             whole=plan.whole + run.tally.fetched + run.tally.kept,
-            fetched=run.tally.fetched,
+            partial=run.tally.partial,
+            fetched=run.tally.fetched + run.tally.added_to,
             source_has_none=plan.none + run.tally.none,
             failed=tuple(sorted(run.failed)),
             restarted=tuple(sorted(run.restarted)),
@@ -332,36 +379,8 @@ class _Fetch:
         )
 
 
-def _files(folder: str) -> dict[str, LocalFile]:
-    try:
-        with os.scandir(folder) as entries:
-            found = [(e.name, e.stat()) for e in entries if e.is_file()]
-    except FileNotFoundError:
-        return {}
-    return {name: LocalFile(status.st_size, status.st_mtime_ns) for name, status in found}
-
-
-def _begun_bytes(target: _Target, plan: ScalePlan) -> int:
-    """What of the bytes to come is on the drive already."""
-    sizes = {name: file.size for name, file in _files(target.folder).items()}
-    return sum(
-        min(sizes.get(f"{task.name}.part", 0), task.bytes_to_come)
-        for task in plan.tasks
-        if task.row is not None
-    )
-
-
 def _free_bytes(directory: str) -> int:
     """Room on the drive that the directory is, or will be, on."""
     while not os.path.isdir(directory):
         directory = os.path.dirname(directory)
     return shutil.disk_usage(directory).free
-
-
-def _no_room(directory: str, needed: int, free: int) -> ReadError:
-    error = ReadError(
-        f"{directory}: {needed:,} bytes are to be fetched, but only {free:,} are free on this "
-        "drive; make room, or give a directory on another"
-    )
-    error.errno = errno.ENOSPC
-    return error

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from shardreader.errors import InfoError
 from shardreader.fetching.checksum import base64_of
+from shardreader.fetching.region import PartialTask
 from shardreader.fetching.source_listing import ScaleListing
 from shardreader.fetching.state import ShardRow
 from shardreader.listings import ListedObject
@@ -89,7 +90,7 @@ class ScalePlan:
         How many shards can hold a chunk.
     is_listed : bool
         The source was listed: what it did not name, it does not have.
-    tasks : tuple of ShardTask
+    tasks : tuple of ShardTask and PartialTask
     records : dict of str to FileRecord
         What is known of all shards before that, as a manifest has it.
     whole, none : int
@@ -98,10 +99,20 @@ class ScalePlan:
 
     possible: int
     is_listed: bool
-    tasks: tuple[ShardTask, ...]
+    tasks: tuple[ShardTask | PartialTask, ...]
     records: dict[str, FileRecord]
     whole: int
     none: int
+
+    @property
+    def bytes_to_come(self) -> int:
+        """How much has to be fetched, as far as that is known."""
+        return sum(task.bytes_to_come for task in self.shard_tasks)
+
+    @property
+    def shard_tasks(self) -> list[ShardTask]:
+        """The tasks for whole shards."""
+        return [task for task in self.tasks if isinstance(task, ShardTask)]
 
 
 def plan_scale(
@@ -154,11 +165,11 @@ def plan_scale(
         if file is None and listed is None and row is not None and row.state == "none":
             records[name] = FileRecord("none")
             none += 1
-        elif _is_whole(row, listed, file):
+        elif is_whole(row, listed, file):
             records[name] = whole_record(row, listed)
             whole += 1
         else:
-            tasks.append(_task(lattice, name, listed, row, file, earlier.get(name)))
+            tasks.append(shard_task(lattice, name, listed, row, file, earlier.get(name)))
     if listing is not None:
         none = lattice.count - len(listing.files)
     return ScalePlan(lattice.count, listing is not None, tuple(tasks), records, whole, none)
@@ -175,7 +186,7 @@ def _repair(
     records = dict(earlier)
     for name, listed in (listing.files if listing else {}).items():
         row, file = rows.get(name), files.get(name)
-        if _is_whole(row, listed, file):
+        if is_whole(row, listed, file):
             records[name] = whole_record(row, listed)
         elif name not in records:
             same_size = file is not None and file.size == listed.size and name not in only
@@ -191,7 +202,7 @@ def _repair(
         row = rows.get(name)
         # What was whole is damaged now; what was cut off goes on.
         goes_on = row is not None and row.state == "part"
-        tasks.append(_task(lattice, name, wanted, row if goes_on else None, None, None))
+        tasks.append(shard_task(lattice, name, wanted, row if goes_on else None, None, None))
     states = [record.state for record in records.values()]
     none = lattice.count - len(listing.files) if listing else states.count("none")
     return ScalePlan(
@@ -199,7 +210,7 @@ def _repair(
     )
 
 
-def _is_whole(row: ShardRow | None, listed: ListedObject | None, file: LocalFile | None) -> bool:
+def is_whole(row: ShardRow | None, listed: ListedObject | None, file: LocalFile | None) -> bool:
     if row is None or row.state != "whole" or row.version is None or file is None:
         return False
     return (
@@ -218,7 +229,7 @@ def _unchanged(row: ShardRow, listed: ListedObject | None) -> bool:
     return before.generation is not None or before.etag == listed.etag
 
 
-def _task(
+def shard_task(
     lattice: ShardLattice,
     name: str,
     listed: ListedObject | None,

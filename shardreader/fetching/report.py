@@ -48,14 +48,18 @@ class FetchReport:
         URL, directory and key.
     dry_run : bool
         Nothing was written; `fetched` and `bytes_fetched` are 0.
+    is_part : bool
+        A box or points were asked for, not the scale.
     is_listed : bool
         The source was listed; otherwise it was asked for each possible shard.
     possible : int
-        How many shards can hold a chunk, by the geometry.
+        How many shards can hold a chunk, by the geometry; of a part, how many it touches.
     whole : int
         Shards that are whole now.
+    partial : int
+        Shards that are partial, and have all that was asked for.
     fetched : int
-        Those of them that this run fetched.
+        Shards that this run fetched, or fetched chunks of.
     source_has_none : int
         Shards that the source does not have.
     failed : tuple of ShardProblem
@@ -67,6 +71,8 @@ class FetchReport:
         As planned; the requests are the least that it takes.
     bytes_to_fetch : int or None
         As planned; None where the source does not say.
+    gap_bytes : int
+        Of a part: what lies between two ranges is fetched too where it is no more than this.
     bytes_free : int
         On the drive, before the fetch.
     requests, retries, bytes_fetched : int
@@ -78,9 +84,11 @@ class FetchReport:
     destination: str
     scale: str
     dry_run: bool
+    is_part: bool
     is_listed: bool
     possible: int
     whole: int
+    partial: int
     fetched: int
     source_has_none: int
     failed: tuple[ShardProblem, ...]
@@ -89,6 +97,7 @@ class FetchReport:
     shards_to_fetch: int
     requests_to_send: int
     bytes_to_fetch: int | None
+    gap_bytes: int
     bytes_free: int
     requests: int
     retries: int
@@ -97,7 +106,7 @@ class FetchReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every shard that was to be fetched is whole; of a dry run, whether it fits."""
+        """Whether all that was to be fetched is here; of a dry run, whether it fits."""
         if self.dry_run:
             return self.bytes_to_fetch is None or self.bytes_to_fetch <= self.bytes_free
         return not self.failed

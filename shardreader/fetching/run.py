@@ -11,8 +11,11 @@ from dataclasses import dataclass
 
 from shardreader.errors import ReadError
 from shardreader.fetching.manifest_writer import ManifestWriter
+from shardreader.fetching.partial_download import PartialDownload
 from shardreader.fetching.plan import ScalePlan, ShardTask, record_of_listed, whole_record
+from shardreader.fetching.region import PartialTask
 from shardreader.fetching.report import FetchProgress, ShardProblem
+from shardreader.fetching.request_pool import RequestPool
 from shardreader.fetching.retrying import Patience, StoppedError, Throttle
 from shardreader.fetching.shard_download import Desk, Outcome, RowNews, ShardDownload
 from shardreader.fetching.source_listing import SourceReader
@@ -37,7 +40,7 @@ class _Done:
 
     def __init__(
         self,
-        task: ShardTask | None,
+        task: ShardTask | PartialTask | None,
         outcome: Outcome | None = None,
         error: BaseException | None = None,
     ) -> None:
@@ -52,6 +55,8 @@ class Tally:
 
     fetched: int = 0
     kept: int = 0
+    partial: int = 0
+    added_to: int = 0
     none: int = 0
     shards_done: int = 0
     bytes_here: int = 0
@@ -124,8 +129,9 @@ class FetchRun:
             What was fetched until then is kept.
         """
         waiting = deque(self._plan.tasks)
+        pool = RequestPool(jobs, self._patience.stop)
         threads = [
-            threading.Thread(target=self._work_off, args=(waiting,), daemon=True)
+            threading.Thread(target=self._work_off, args=(waiting, pool), daemon=True)
             for _ in range(min(jobs, len(waiting)))
         ]
         self._publish()
@@ -138,14 +144,18 @@ class FetchRun:
             self._wind_up(threads)
         self._publish()
 
-    def _work_off(self, waiting: deque[ShardTask]) -> None:
+    def _work_off(self, waiting: deque[ShardTask | PartialTask], pool: RequestPool) -> None:
         try:
             while not self._patience.stop.is_set():
                 try:
                     task = waiting.popleft()
                 except IndexError:
                     break
-                self._events.put(_Done(task, ShardDownload(self._desk, task).run()))
+                if isinstance(task, PartialTask):
+                    outcome = PartialDownload(self._desk, task, pool).run()
+                else:
+                    outcome = ShardDownload(self._desk, task).run()
+                self._events.put(_Done(task, outcome))
         except StoppedError:
             pass
         except BaseException as error:  # noqa: BLE001 (raised by the thread that waits)
@@ -211,7 +221,7 @@ class FetchRun:
         for item in news:
             item.kept.set()
 
-    def _take(self, task: ShardTask, outcome: Outcome) -> None:
+    def _take(self, task: ShardTask | PartialTask, outcome: Outcome) -> None:
         self._note(task, outcome)
         self._unreachable = self._unreachable + 1 if outcome.unreachable else 0
         self.was_unreachable |= outcome.unreachable
@@ -221,7 +231,7 @@ class FetchRun:
                 "again: it goes on from where it was"
             )
 
-    def _note(self, task: ShardTask, outcome: Outcome) -> None:
+    def _note(self, task: ShardTask | PartialTask, outcome: Outcome) -> None:
         tally = self.tally
         tally.shards_done += 1
         self.restarted += [ShardProblem(task.name, reason) for reason in outcome.restarts]
@@ -231,13 +241,20 @@ class FetchRun:
             self.records[task.name] = FileRecord("none")
         elif outcome.kind == "failed":
             self.failed.append(ShardProblem(task.name, outcome.reason))
-            if task.listed is not None:
+            if isinstance(task, ShardTask) and task.listed is not None:
                 self.records[task.name] = record_of_listed(task.listed)
+        elif outcome.kind in ("partial", "kept_part"):
+            tally.partial += 1
+            tally.added_to += outcome.kind == "partial"
+            if self.records.get(task.name, FileRecord("none")).state != "partial":
+                self.records[task.name] = FileRecord("partial")
         else:
             tally.fetched += outcome.kind == "fetched"
             tally.kept += outcome.kind == "kept"
-            row = outcome.row
-            self.records[task.name] = whole_record(row, row.listed if row else None)
+        if outcome.record is not None:
+            self.records[task.name] = outcome.record
+        if outcome.row is not None:
+            self.records[task.name] = whole_record(outcome.row, outcome.row.listed)
 
     def _count(self, here: int, came: int) -> None:
         with self._lock:
@@ -259,7 +276,7 @@ class FetchRun:
         if self._progress is None:
             return
         plan = self._plan
-        total = sum(task.bytes_to_come for task in plan.tasks) if plan.is_listed else None
+        total = plan.bytes_to_come if plan.is_listed else None
         self._progress(
             FetchProgress(
                 self.tally.bytes_here,

@@ -16,14 +16,18 @@ from typing import NamedTuple
 
 from shardreader.errors import ReadError
 from shardreader.fetching.checksum import base64_of, extend_crc32c
-from shardreader.fetching.part_file import is_occupied, open_part, sync_directory, write_all
+from shardreader.fetching.chunk_spool import discard_spool
+from shardreader.fetching.part_file import is_occupied, open_part, write_all
 from shardreader.fetching.plan import RANGE_BYTES, ShardTask, same_object, same_version
 from shardreader.fetching.retrying import Patience, StoppedError, Throttle
 from shardreader.fetching.source_listing import SourceReader
+from shardreader.fetching.source_object import strong_etag
 from shardreader.fetching.state import ShardRow, whole_row
-from shardreader.fetching.structure import structure_faults
+from shardreader.fetching.structure import PARTIAL, structure_faults
 from shardreader.info import ScaleInfo
 from shardreader.listings import ListedObject
+from shardreader.manifest import FileRecord
+from shardreader.output_file import sync_directory
 from shardreader.plain_http import AbsentError, RefusedError, TransientError
 from shardreader.remote_store import ChangedError, ObjectVersion
 
@@ -50,10 +54,13 @@ class Outcome:
 
     Parameters
     ----------
-    kind : {"fetched", "kept", "none", "failed"}
-        "kept": the file that was here is the one of the source.
+    kind : {"fetched", "kept", "partial", "kept_part", "none", "failed"}
+        "kept": the whole file that was here needs nothing; "partial": chunks were fetched;
+        "kept_part": the partial shard that was here answers for all that was asked.
     row : ShardRow or None
-        For the first two.
+        Of a whole shard that was compared or fetched.
+    record : FileRecord or None
+        Of a partial shard that was written.
     reason : str
         Of a failure.
     restarts : tuple of str
@@ -67,6 +74,7 @@ class Outcome:
     reason: str = ""
     restarts: tuple[str, ...] = ()
     unreachable: bool = False
+    record: FileRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -238,6 +246,7 @@ class ShardDownload:
             self._keep(row, wait=True)
             os.replace(self._part, self._final)
             sync_directory(self._desk.folder)
+            discard_spool(self._final)
             return row
         self._discard()
         raise WrongBytesError(f"{wrong}; downloaded {_MOST_DOWNLOADS} times")
@@ -304,7 +313,7 @@ class ShardDownload:
         if self._version is not None:
             end = min(end, self._version.size)
         reply = self._desk.reader.store.read(
-            self._path, start=start, end=end, if_match=_strong_etag(self._version)
+            self._path, start=start, end=end, if_match=strong_etag(self._version)
         )
         self._accept(reply.version)
         missing = min(end, reply.version.size) - start
@@ -371,6 +380,8 @@ class ShardDownload:
         faults = structure_faults(
             self._desk.directory, self._desk.scale, self._task.number, suffix=".part"
         )
+        if PARTIAL in faults:
+            raise DamagedSourceError(PARTIAL)
         if faults and known is not None:
             raise DamagedSourceError(f"the shard is damaged at the source: {faults[0]}")
         if faults:
@@ -386,10 +397,3 @@ class ShardDownload:
         while wait and not news.kept.wait(0.1):
             if self._desk.patience.stop.is_set():
                 raise StoppedError
-
-
-def _strong_etag(version: ObjectVersion | None) -> str | None:
-    """The ETag to insist on; a weak one never matches."""
-    if version is None or version.etag is None or version.etag.startswith("W/"):
-        return None
-    return version.etag

@@ -156,7 +156,8 @@ class FetchState:
         return (rows[0][0], rows[0][1]) if rows else None
 
     def set_volume(self, source: str, info: str) -> None:
-        """Note whose copy this is."""
+        """Note whose copy this is; what another source did not have, this one may."""
+        self._execute("DELETE FROM shards WHERE state = 'none'", ())
         self._execute("DELETE FROM volume", ())
         self._execute("INSERT INTO volume VALUES (?, ?)", (source, info))
 

@@ -8,7 +8,12 @@ from shardreader.shard_file import ShardFile
 from shardreader.shard_index_check import check_indices
 from shardreader.store import LocalStore, StaleFileError
 
-__all__ = ["structure_faults"]
+__all__ = ["PARTIAL", "structure_faults"]
+
+PARTIAL = (
+    "at the source is only a part of this shard (its coverage record says so); fetch from where "
+    "that was fetched, or fetch a part"
+)
 
 
 class _PartStore(LocalStore):
@@ -25,7 +30,9 @@ class _PartStore(LocalStore):
 def structure_faults(
     directory: str, scale: ScaleInfo, number: int, *, suffix: str = ""
 ) -> list[str]:
-    """What is damaged in the indices of a shard; nothing where they are sound.
+    """What keeps a file from being a whole shard, by its indices; nothing where they are sound.
+
+    A shard that says itself that it is not whole has the fault `PARTIAL`.
 
     Parameters
     ----------
@@ -56,13 +63,14 @@ def structure_faults(
         identity = store.identity(name)
         if identity is None:
             return ["the file is gone"]
-        findings = check_indices(ShardFile(store, scale, scale.sharding, number, identity)).findings
+        indices = check_indices(ShardFile(store, scale, scale.sharding, number, identity))
     except StaleFileError:
         return ["the file changed while it was checked"]
     finally:
         store.close()
-    return [
+    faults = [] if indices.coverage is None else [PARTIAL]
+    return faults + [
         f"{finding.kind}: expected {finding.expected}, found {finding.found}"
-        for finding in findings
+        for finding in indices.findings
         if finding.severity is Severity.DAMAGE or finding.kind is FindingKind.UNREADABLE
     ]

@@ -78,6 +78,7 @@ class ScaleResults:
     not_supported: str | None = None
     faces: FaceCounts = field(default_factory=FaceCounts)
     _whole: list[int] = field(default_factory=list)
+    _partial: list[int] = field(default_factory=list)
     _damaged: list[int] = field(default_factory=list)
     _totals: ShardTotals = field(default_factory=ShardTotals)
     _untrusted: list[Box] = field(default_factory=list)
@@ -85,7 +86,8 @@ class ScaleResults:
 
     def add(self, summary: ShardSummary) -> None:
         """Add the result of a shard."""
-        (self._damaged if summary.damaged else self._whole).append(summary.result.shard_number)
+        shards = self._partial if summary.partial else self._whole
+        (self._damaged if summary.damaged else shards).append(summary.result.shard_number)
         self._totals += summary.result.totals
         self.faces += summary.result.faces
         self._untrusted += summary.untrusted
@@ -111,10 +113,12 @@ class ScaleResults:
 
     def _shards(self, plan: ScalePlan) -> dict[str, ShardRanges]:
         planned = {*plan.first_version, *(shard.number for shard in plan.planned)}
+        checked = {*self._whole, *self._partial, *self._damaged}
         return {
             "whole": ShardRanges.of(self._whole),
+            "partial": ShardRanges.of(self._partial),
             "damaged": ShardRanges.of(self._damaged),
-            "not_checked": ShardRanges.of(planned - {*self._whole} - {*self._damaged}),
+            "not_checked": ShardRanges.of(planned - checked),
             "not_downloaded": plan.absent.not_downloaded,
             "unknown": plan.absent.unknown,
             "source_has_none": plan.absent.source_has_none,

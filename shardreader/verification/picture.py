@@ -18,6 +18,7 @@ __all__ = ["COLORS", "draw_shards"]
 # Told apart by brightness too, for those who do not see red and green.
 COLORS = {
     "whole": "#2f7d5b",
+    "partial": "#93c47d",
     "damaged": "#d7263d",
     "not_checked": "#7aa6c2",
     "not_downloaded": "#f2a541",

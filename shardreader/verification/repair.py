@@ -23,6 +23,7 @@ _NOT_MENDED_BY_COPY = (
     FindingKind.BLOCK_SIZE_IMPLAUSIBLE,
     FindingKind.CROSS_CHECK_MISMATCH,
     FindingKind.FILE_CHANGED,
+    FindingKind.PARTIAL,
 )
 _ADVICE = {
     FindingKind.UNREADABLE: "check the drive and the permissions, then verify again",
@@ -73,6 +74,14 @@ def repair_advice(report: Report) -> Repair:
         advice.append(
             "shards in the form of the format's first version (N.index and N.data) are read, but "
             "not verified by this version"
+        )
+    if report.count_of(FindingKind.PARTIAL) and not report.allow_absent:
+        url = report.known.source if report.known and report.known.source else "SOURCE"
+        words = shlex.join(["shardreader", "fetch", url, report.path])
+        advice.append(
+            "some shards are partial, as they were fetched; if that is all you want, verify with "
+            f"--allow-absent; for more of them: {words} with --box or --points, or without either "
+            "for the whole scale"
         )
     if not report.finished:
         advice.append("this run did not end: go on with it with --resume")

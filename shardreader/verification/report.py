@@ -35,6 +35,7 @@ _SEVERITIES = (Severity.DAMAGE, Severity.MISSING, Severity.NOTE)
 # The states of a shard, in the order in which they are told.
 SHARD_STATES = (
     "whole",
+    "partial",
     "damaged",
     "not_checked",
     "not_downloaded",
@@ -70,7 +71,8 @@ class ScaleReport:
     possible : int
         How many shards can hold a chunk, by the geometry.
     shards : mapping of str to ShardRanges
-        Which of the selected shards are "whole", "damaged", "not_checked" (the run ended before,
+        Which of the selected shards are "whole", "partial" (only some of the source's chunks were
+        fetched), "damaged", "not_checked" (the run ended before,
         or the form is not supported),
         "not_downloaded", "unknown" (absent, and nothing says whether the source has them), and
         "source_has_none". Not even counted are unknown ones of more than a million.
@@ -199,7 +201,7 @@ class Report:
     def ok(self) -> bool:
         """Whether everything was checked, and nothing is damaged, missing or unknown.
 
-        With `allow_absent` shards may be missing or unknown, but not all of them.
+        With `allow_absent` shards may be partial, missing or unknown, but not all missing.
         """
         settled = all(
             scale.not_supported is None and not scale.count("not_checked") for scale in self.scales
@@ -232,6 +234,10 @@ class Report:
     def count(self, severity: Severity) -> int:
         """How many findings of a severity there are, those that are not listed included."""
         return sum(group.count for group in self.groups if group.kind.severity is severity)
+
+    def count_of(self, kind: FindingKind) -> int:
+        """How many findings of a kind there are, those that are not listed included."""
+        return sum(group.count for group in self.groups if group.kind is kind)
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON types, by ``report_schema.json``."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
-from shardreader.findings import Finding, Severity, ShardResult
+from shardreader.findings import Finding, FindingKind, Severity, ShardResult
 from shardreader.grid import Box
 
 __all__ = ["FINDINGS_KEPT", "ShardSummary", "outermost", "summarize"]
@@ -39,8 +39,13 @@ class ShardSummary:
 
     @property
     def damaged(self) -> bool:
-        """Whether anything but a note was found."""
-        return any(finding.severity is not Severity.NOTE for finding in self.result.findings)
+        """Whether data was found that cannot be trusted."""
+        return any(finding.severity is Severity.DAMAGE for finding in self.result.findings)
+
+    @property
+    def partial(self) -> bool:
+        """Whether the shard says that it has only some of its source's chunks."""
+        return FindingKind.PARTIAL.value in self.counts
 
     def to_json(self) -> dict[str, Any]:
         """The members as JSON types."""

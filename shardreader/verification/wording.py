@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shardreader.errors import Location
-from shardreader.findings import Finding, Severity
+from shardreader.findings import Finding, FindingKind, Severity
 from shardreader.grid import Box
 from shardreader.verification.report import Report, ScaleReport
 
@@ -20,6 +20,7 @@ __all__ = [
 
 STATE_TEXTS = {
     "whole": "whole",
+    "partial": "partial: what was fetched of them is sound, the rest reads as NOT_DOWNLOADED",
     "damaged": "damaged",
     "not_checked": "not checked",
     "not_downloaded": "not downloaded, though the source has them",
@@ -48,12 +49,15 @@ def verdict(report: Report) -> str:
     """The answer in one line."""
     damage, missing = report.count(Severity.DAMAGE), report.count(Severity.MISSING)
     unread = sum(scale.not_supported is not None for scale in report.scales)
+    partial = report.count_of(FindingKind.PARTIAL)
     if not report.finished:
         parts = ["NOT FINISHED: what follows is what was found so far"]
     elif report.ok:
         if missing:
-            absent = counted(missing, "shard")
-            return f"WHOLE as far as it is here: nothing is damaged; {absent} absent"
+            parts = ["WHOLE as far as it is here: nothing is damaged"]
+            parts += [f"{counted(partial, 'shard')} partial"] if partial else []
+            parts += [f"{counted(missing - partial, 'shard')} absent"] if missing > partial else []
+            return "; ".join(parts)
         return "WHOLE: nothing is damaged, missing or unknown"
     elif damage:
         parts = ["DAMAGED"]
@@ -64,8 +68,10 @@ def verdict(report: Report) -> str:
     if damage:
         shards = sum(scale.count("damaged") for scale in report.scales)
         parts.append(f"{counted(damage, 'finding')} of damage, in {counted(shards, 'shard')}")
-    if missing and not report.allow_absent:
-        parts.append(f"{counted(missing, 'shard')} missing or unknown")
+    if not report.allow_absent:
+        parts += [f"{counted(partial, 'shard')} partial"] if partial else []
+        missing -= partial
+        parts += [f"{counted(missing, 'shard')} missing or unknown"] if missing else []
     unchecked = sum(scale.count("not_checked") for scale in report.scales)
     if unchecked:
         parts.append(f"{counted(unchecked, 'shard')} not checked")

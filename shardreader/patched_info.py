@@ -1,4 +1,4 @@
-"""The info of a copy: that of its source, with the fetched scales only. Floor 5."""
+"""The info of a copy: that of its source, with the fetched scales only. Floor 3."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""A local copy in Neuroglancer, offline. Floor 5."""

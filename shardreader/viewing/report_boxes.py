@@ -1,0 +1,83 @@
+"""The damage in a saved report of ``verify``, as boxes. Floor 5."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import posixpath
+from collections.abc import Iterator
+
+from shardreader.errors import InfoError
+from shardreader.findings import Finding, Severity
+from shardreader.grid import Box
+from shardreader.info import ScaleInfo, VolumeInfo
+
+__all__ = ["read_damage", "rescaled"]
+
+# A report lists at most 50 findings of each kind for each shard.
+_REPORT_BYTES_LIMIT = 1 << 30
+
+
+def read_damage(
+    path: str | os.PathLike[str], volume: VolumeInfo, scale: ScaleInfo
+) -> list[tuple[Box, str]]:
+    """What a report lists as damaged, as voxel boxes of one scale with a line of text each.
+
+    Parameters
+    ----------
+    path : str or path object
+        A report that ``verify`` wrote as JSON.
+    volume : VolumeInfo
+        The one that it must be about.
+    scale : ScaleInfo
+        Whose voxels the boxes are in; the findings of all scales are given.
+
+    Raises
+    ------
+    InfoError
+        The file is no report, or one about another volume.
+    OSError
+        It cannot be read.
+    """
+    where = os.path.abspath(os.fspath(path))
+    if os.path.getsize(where) > _REPORT_BYTES_LIMIT:
+        raise InfoError(f"{where}: is no report; it is larger than {_REPORT_BYTES_LIMIT:,} bytes")
+    with open(where, "rb") as file:
+        data = file.read()
+    try:
+        document = json.loads(data)
+        known = {(item["key"], *item["size"]) for item in document["scales"]}
+        findings = [
+            Finding.from_json(members)
+            for group in document["findings"]
+            for members in group["listed"]
+        ]
+    except (ValueError, KeyError, TypeError, IndexError):
+        raise InfoError(
+            f"{where}: is no report; make one with shardreader verify COPY --report REPORT.json"
+        ) from None
+    if not any((other.key, *other.size) in known for other in volume.scales):
+        raise InfoError(f"{where}: is a report about another volume: no scale of it is in this one")
+    return list(_damage(findings, volume, scale))
+
+
+def _damage(
+    findings: list[Finding], volume: VolumeInfo, scale: ScaleInfo
+) -> Iterator[tuple[Box, str]]:
+    scales = {posixpath.normpath(other.key): other for other in volume.scales}
+    for finding in findings:
+        owner = scales.get(posixpath.normpath(posixpath.dirname(finding.file) or "."))
+        if finding.severity is Severity.DAMAGE and finding.voxel_box is not None and owner:
+            text = f"{finding.kind.text} ({finding.file})"
+            yield rescaled(finding.voxel_box, owner, scale), text
+
+
+def rescaled(box: Box, owner: ScaleInfo, scale: ScaleInfo) -> Box:
+    """The smallest box of voxels of `scale` that holds a box of voxels of `owner`."""
+    if owner.resolution == scale.resolution:
+        return box
+    ratios = [a / b for a, b in zip(owner.resolution, scale.resolution, strict=True)]
+    lower = tuple(math.floor(a * r) for a, r in zip(box.lower, ratios, strict=True))
+    upper = tuple(math.ceil(a * r) for a, r in zip(box.upper, ratios, strict=True))
+    return Box(lower, upper)  # type: ignore[arg-type]
