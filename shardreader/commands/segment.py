@@ -15,7 +15,6 @@ from shardreader.commands.common import (
     add_scale,
     add_threads,
     add_volume,
-    opened_volume,
     progress,
     say,
 )
@@ -70,7 +69,7 @@ def _label(text: str) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
-    with opened_volume(arguments, index=arguments.index) as volume:
+    with _opened(arguments) as volume:
         segment = _segment(volume, arguments.label)
         if arguments.output is not None:
             _write(volume, segment, arguments.output)
@@ -83,6 +82,17 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.json or arguments.output is not None:
             say(f"segment {segment.label} {segment.coverage}")
         return INCOMPLETE
+
+
+def _opened(arguments: argparse.Namespace) -> Volume:
+    import shardreader
+
+    try:
+        return shardreader.open_volume(
+            arguments.volume, arguments.scale, threads=arguments.threads, index=arguments.index
+        )
+    except shardreader.ShardReaderError as error:
+        raise CommandError(str(error)) from error
 
 
 def _segment(volume: Volume, label: int) -> Segment:
