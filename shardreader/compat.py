@@ -298,7 +298,7 @@ class CloudVolumeLike(CloudVolumeGeometry):
     def _voxels(self, box: Box) -> NDArray[Any]:
         if box.is_empty:
             raise ValueError(f"the box {box} holds no voxel")
-        voxels = self._vol.cutout(box)
+        voxels: NDArray[Any] = self._vol.cutout(box)
         return voxels[..., np.newaxis] if voxels.ndim == 3 else voxels
 
     def _points(self, points: Any, coord_resolution: Sequence[float] | None) -> NDArray[np.int64]:

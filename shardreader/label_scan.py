@@ -95,7 +95,8 @@ def scan_labels(
     cells = grid.cells_touching(box)
     tallies: deque[tuple[LabelTally, LabelTally]] = deque()
     done = 0
-    for tile in grid.tiles(cells, _TILE_EDGE):
+    few = cells.voxels <= _TILE_EDGE**3
+    for tile in [cells] if few and not cells.is_empty else grid.tiles(cells, _TILE_EDGE):
         part = _Tile(source, grid, reader, tile, box, channel, scan, tallies)
         part.run(workers, boxes, only, refuse)
         done += tile.voxels

@@ -260,20 +260,20 @@ class RemoteUnshardedSource(RemoteSource, UnshardedSource):
                 [self.name(file_name + suffix) for suffix in SUFFIXES_TO_ASK]
                 for file_name in self._file_names(cells[rows])
             ]
-            plain = [self._head(forms[0]) for forms in names]
-            with self.store.ahead([head for head in plain if head]):
-                others = [
-                    self._head(form)
-                    for forms in names
-                    if self.store.identity(forms[0]) is None
-                    for form in forms[1:]
-                ]
-                with self.store.ahead([head for head in others if head]):
+            with self.store.ahead([want for forms in names for want in self._unknown(forms[:1])]):
+                for forms in names:
+                    self.store.identity(forms[0])
+                with self.store.ahead([want for forms in names for want in self._unknown(forms)]):
                     found.put(rows, super().find(cells[rows], workers))
         return found
 
-    def _head(self, name: str) -> Wanted | None:
-        return None if self.store.known(name)[0] else Wanted(name, 0, 0, None)
+    def _unknown(self, forms: list[str]) -> list[Wanted]:
+        """The forms of a file that may be there; none where one is known to be."""
+        known = [self.store.known(form) for form in forms]
+        if any(identity is not None for _, identity in known):
+            return []
+        pairs = zip(forms, known, strict=True)
+        return [Wanted(form, 0, 0, None) for form, (is_known, _) in pairs if not is_known]
 
 
 def _batches(

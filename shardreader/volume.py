@@ -102,7 +102,9 @@ def open_volume(
         raise ValueError(f"cache_bytes must be an integer, 0 or more, not {cache_bytes!r}")
     files = read_volume_files(path, scale, manifest)
     kept = None if cache_dir is None else keep_copy(files, cache_dir)
-    return Volume(files, kept, index, missing=missing, threads=threads, cache_bytes=cache_bytes)
+    return Volume(
+        files, kept, missing=missing, threads=threads, cache_bytes=cache_bytes, index=index
+    )
 
 
 class Volume(ToDask, PicturedVolume, SegmentQuestions):
@@ -123,14 +125,13 @@ class Volume(ToDask, PicturedVolume, SegmentQuestions):
         self,
         files: VolumeFiles,
         kept: KeptCopy | None,
-        index: str | os.PathLike[str] | None,
         *,
         missing: str,
         threads: int | None,
         cache_bytes: int,
+        index: str | os.PathLike[str] | None,
     ) -> None:
-        super().__init__(files)
-        self._use_index(index)
+        super().__init__(files, index)
         self._kept = kept
         self._missing = missing
         self._threads = threads
@@ -197,8 +198,8 @@ class Volume(ToDask, PicturedVolume, SegmentQuestions):
             The pair is in voxels of this size in nm, for example ``(4, 4, 40)``.
         out : ndarray, optional
             Takes the voxels and is returned; of the box's shape and of `dtype`, with any strides.
-            Undefined after an exception. For large boxes an array that an earlier `cutout`
-            returned is the fastest: it begins at a line of the processor's caches.
+            Undefined after an exception. For large boxes an array that an earlier `cutout` returned
+            is the fastest: it begins at a line of the processor's caches.
         mapping : dict, pair of arrays, table with two columns, or LabelMap; optional
             What labels become; others stay as they are, or become the default of the `LabelMap`.
             Each distinct label of a chunk is looked up once, not each voxel.

@@ -85,7 +85,7 @@ def test_the_next_run_reads_from_disk(
     assert not [path for path in kept.rglob("*") if ".part" in path.name]
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(st.lists(st.sets(st.integers(0, 31), max_size=8), min_size=1, max_size=4), st.booleans())
 def test_any_sequence_of_reads(reads: list[set[int]], small: bool) -> None:
     with pytest.MonkeyPatch.context() as patch:

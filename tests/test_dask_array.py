@@ -17,6 +17,7 @@ import dask.array as da
 import numpy as np
 import pytest
 from cli import REPOSITORY
+from fault_server import serving
 from fixture_truth import FAFB_MINI, FIXTURES, load_fafb_patches, load_truth, scale_keys
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -156,6 +157,18 @@ def test_many_threads_read_through_one_volume(written: Written, volume: Volume) 
         np.testing.assert_array_equal(array.compute(), written.labels)
     opened = [entry.volume.path for entry in dask_arrays._OPEN._open.values()]
     assert opened.count(volume.path) == 1
+
+
+def test_a_remote_volume() -> None:
+    truth = load_truth("primes", scale_keys("primes")[0])
+    with serving(truth.path) as server:
+        with open_volume(server.plain) as volume:
+            array = volume.to_dask()
+            assert volume.to_dask().name == array.name
+        with open_volume(truth.path) as local:
+            assert local.to_dask().name != array.name
+        np.testing.assert_array_equal(array.compute(), truth.labels)
+        assert len(pickle.dumps(array)) < 10_000
 
 
 def test_an_empty_box(volume: Volume) -> None:

@@ -18,9 +18,17 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # Slow to import, or only there with an extra.
 HEAVY = [
     *("numba", "llvmlite", "tensorstore", "tifffile", "nrrd", "cloudvolume", "dask", "pandas"),
-    *("compressed_segmentation", "jsonschema", "pytest", "hypothesis", "obstore", "scipy"),
+    *(
+        "compressed_segmentation",
+        "jsonschema",
+        "pytest",
+        "hypothesis",
+        "obstore",
+        "scipy",
+        "duckdb",
+    ),
     *("tornado", "neuroglancer", "PIL"),
-    *("pyarrow", "navis", "fafbseg", "duckdb"),
+    *("pyarrow", "navis", "fafbseg"),
 ]
 
 

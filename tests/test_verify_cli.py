@@ -117,7 +117,7 @@ def test_deep_with_a_cross_check() -> None:
         (["/nowhere"], ["/nowhere", "no such directory"]),
         ([FAFB_MINI / KEY], ["no file `info`"]),
         ([FAFB_MINI / "info"], ["not a directory"]),
-        (["gs://bucket/volume"], ["not supported"]),
+        (["gs://bucket/volume"], ["works on a local directory", "shardreader fetch"]),
         ([], ["PATH"]),
         ([FAFB_MINI, "--scale", "7"], ["no scale is 7"]),
         ([FAFB_MINI, "--scale", "4_4_40"], ["no scale"]),

@@ -288,7 +288,9 @@ def _quiet_dask() -> Iterator[None]:
 
 
 @contextmanager
-def opened_volume(arguments: argparse.Namespace, *, missing: str = "error") -> Iterator[Volume]:
+def opened_volume(
+    arguments: argparse.Namespace, *, missing: str = "error", index: str | None = None
+) -> Iterator[Volume]:
     """The volume that the arguments name; whatever keeps it from opening is a `CommandError`."""
     import shardreader
 
@@ -298,7 +300,8 @@ def opened_volume(arguments: argparse.Namespace, *, missing: str = "error") -> I
             arguments.scale,
             missing=missing,
             threads=arguments.threads,
-            cache_dir=arguments.cache_dir,
+            cache_dir=getattr(arguments, "cache_dir", None),  # not all have it
+            index=index,
         )
     except (shardreader.ShardReaderError, ValueError) as error:
         raise CommandError(str(error)) from error

@@ -12,11 +12,12 @@ from shardreader.commands.common import (
     DONE,
     INCOMPLETE,
     CommandError,
+    add_any_volume,
     add_box,
+    add_cache_dir,
     add_scale,
     add_threads,
     add_units,
-    add_volume,
     check_units,
     opened_volume,
     say,
@@ -50,7 +51,7 @@ EXAMPLES = """\
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments of the command."""
-    add_volume(parser)
+    add_any_volume(parser)
     add_box(parser)
     add_units(parser, "box")
     parser.add_argument("--counts", action="store_true", help="also how many voxels each has")
@@ -67,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--channel", type=int, metavar="C", help="required where the volume has more than one"
     )
     add_scale(parser, "the first")
+    add_cache_dir(parser)
     add_threads(parser)
 
 

@@ -10,10 +10,11 @@ from shardreader.commands.common import (
     DONE,
     INCOMPLETE,
     CommandError,
+    add_any_volume,
+    add_cache_dir,
     add_scale,
     add_threads,
     add_units,
-    add_volume,
     check_units,
     numbers,
     opened_volume,
@@ -21,6 +22,7 @@ from shardreader.commands.common import (
     say,
     segments,
 )
+from shardreader.volume_path import is_remote
 
 if TYPE_CHECKING:
     from shardreader.picture import Picture
@@ -49,7 +51,7 @@ _PERCENT = 100
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the arguments of the command."""
-    add_volume(parser)
+    add_any_volume(parser)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
         "--slice",
@@ -70,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="a .png file")
     add_scale(parser, "the first")
+    add_cache_dir(parser)
     add_threads(parser)
 
 
@@ -84,6 +87,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     if not arguments.output.lower().endswith(".png"):
         raise CommandError(f"{arguments.output} must end in .png")
+    if arguments.map and is_remote(arguments.volume):
+        raise CommandError("--map shows which shards a copy on this machine has; a URL is none")
     if arguments.box is not None:
         check_units(arguments, "box")
     try:
