@@ -288,6 +288,7 @@ class Volume(ToDask, PicturedVolume, SegmentQuestions):
         --------
         >>> vol = open_volume("fixtures/fafb-mini")
         >>> labels, status = vol.lookup([[-1, 0, 0]], units="voxel", return_status=True)
+        >>> from shardreader import PointStatus
         >>> PointStatus(status[0]).name
         'OUT_OF_BOUNDS'
         """
