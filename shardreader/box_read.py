@@ -81,7 +81,11 @@ class BoxRead:
         value = self._background() if len(background) else 0
         if self._array is None:
             # Fresh zeroed memory costs no more than fresh memory, but recycled memory does.
-            self._array = aligned_array(self._shape, self._dtype, zeroed=len(background) > 0)
+            allocate = np.zeros if len(background) else np.empty
+            if self.in_order:
+                self._array = aligned_array(self._shape, self._dtype, allocate)
+            else:
+                self._array = allocate(self._shape, self._dtype, order="F")
         elif self._target is None and not FlatOutput.fits(self._array):
             self._array = np.zeros(self._shape, self._dtype, order="F")
         if self._target is None:
@@ -155,14 +159,17 @@ def _raise(_row: int, error: ChunkError) -> NoReturn:
     raise error
 
 
-def aligned_array(shape: tuple[int, ...], dtype: np.dtype[Any], *, zeroed: bool) -> NDArray[Any]:
+def aligned_array(
+    shape: tuple[int, ...], dtype: np.dtype[Any], allocate: Callable[..., NDArray[Any]]
+) -> NDArray[Any]:
     """A new array in Fortran order whose memory begins at a whole line of the caches.
 
-    Rows of blocks are then whole lines, which kernels write faster.
+    Rows of blocks are then whole lines, which kernels write faster. `allocate` is np.empty or
+    np.zeros.
     """
     size = prod(shape)
     line = _LINE_BYTES // dtype.itemsize
-    memory = (np.zeros if zeroed else np.empty)(size + line, dtype)
+    memory = allocate(size + line, dtype)
     skipped = -(memory.ctypes.data // dtype.itemsize) % line
     return memory[skipped : skipped + size].reshape(shape, order="F")
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -389,7 +388,7 @@ class Volume(ToDask, PicturedVolume, SegmentQuestions):
             "cache_dir": None if self._kept is None else self._kept.files.directory,
             "index": self._index_directory,
         }
-        return partial(open_volume, **options), (self.path, self.scale.index)
+        return _reopen, (self.path, self.scale.index, options)
 
     def _inside(self, box: AnyBox, units: str | None, resolution: Sequence[float] | None) -> Box:
         self._check_open()
@@ -404,3 +403,7 @@ class Volume(ToDask, PicturedVolume, SegmentQuestions):
     def _check_open(self) -> None:
         if self._closed:
             raise ValueError(f"the volume {self.path} is closed")
+
+
+def _reopen(path: str, scale: int, options: dict[str, Any]) -> Volume:
+    return open_volume(path, scale, **options)
