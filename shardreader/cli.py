@@ -29,8 +29,18 @@ from shardreader.commands.common import INCOMPLETE, NOT_RUN, CommandError
 __all__ = ["main"]
 
 _COMMANDS: tuple[ModuleType, ...] = (
-    *(info, lookup, cutout, labels, picture, view, serve),
-    *(fetch, adopt, verify, index, segment),
+    info,
+    lookup,
+    cutout,
+    labels,
+    fetch,
+    adopt,
+    verify,
+    index,
+    segment,
+    picture,
+    view,
+    serve,
 )
 _INTERRUPTED = 130
 _COORDINATES = ("--at", "--box")

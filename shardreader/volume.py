@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -102,9 +103,7 @@ def open_volume(
         raise ValueError(f"cache_bytes must be an integer, 0 or more, not {cache_bytes!r}")
     files = read_volume_files(path, scale, manifest)
     kept = None if cache_dir is None else keep_copy(files, cache_dir)
-    return Volume(
-        files, kept, missing=missing, threads=threads, cache_bytes=cache_bytes, index=index
-    )
+    return Volume(files, kept, index, missing=missing, threads=threads, cache_bytes=cache_bytes)
 
 
 class Volume(ToDask, PicturedVolume, SegmentQuestions):
@@ -125,13 +124,14 @@ class Volume(ToDask, PicturedVolume, SegmentQuestions):
         self,
         files: VolumeFiles,
         kept: KeptCopy | None,
+        index: str | os.PathLike[str] | None,
         *,
         missing: str,
         threads: int | None,
         cache_bytes: int,
-        index: str | os.PathLike[str] | None,
     ) -> None:
-        super().__init__(files, index)
+        super().__init__(files)
+        self._use_index(index)
         self._kept = kept
         self._missing = missing
         self._threads = threads
@@ -198,8 +198,8 @@ class Volume(ToDask, PicturedVolume, SegmentQuestions):
             The pair is in voxels of this size in nm, for example ``(4, 4, 40)``.
         out : ndarray, optional
             Takes the voxels and is returned; of the box's shape and of `dtype`, with any strides.
-            Undefined after an exception. For large boxes an array that an earlier `cutout` returned
-            is the fastest: it begins at a line of the processor's caches.
+            Undefined after an exception. For large boxes an array that an earlier `cutout`
+            returned is the fastest: it begins at a line of the processor's caches.
         mapping : dict, pair of arrays, table with two columns, or LabelMap; optional
             What labels become; others stay as they are, or become the default of the `LabelMap`.
             Each distinct label of a chunk is looked up once, not each voxel.
@@ -389,7 +389,7 @@ class Volume(ToDask, PicturedVolume, SegmentQuestions):
             "cache_dir": None if self._kept is None else self._kept.files.directory,
             "index": self._index_directory,
         }
-        return _reopen, (self.path, self.scale.index, options)
+        return partial(open_volume, **options), (self.path, self.scale.index)
 
     def _inside(self, box: AnyBox, units: str | None, resolution: Sequence[float] | None) -> Box:
         self._check_open()
@@ -404,7 +404,3 @@ class Volume(ToDask, PicturedVolume, SegmentQuestions):
     def _check_open(self) -> None:
         if self._closed:
             raise ValueError(f"the volume {self.path} is closed")
-
-
-def _reopen(path: str, scale: int, options: dict[str, Any]) -> Volume:
-    return open_volume(path, scale, **options)
