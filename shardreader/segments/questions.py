@@ -74,11 +74,13 @@ def refuse_form(files: VolumeFiles) -> None:
 class SegmentQuestions(LabelQueries):
     """Segments by their labels, from the index that ``shardreader index`` builds."""
 
-    def __init__(self, files: VolumeFiles, index: str | os.PathLike[str] | None) -> None:
-        super().__init__(files)
-        self._index_directory = None if index is None else os.path.abspath(os.fspath(index))
-        self._index: IndexFile | None = None
-        self._standing: Standing | None = None
+    _index_directory: str | None = None
+    _index: IndexFile | None = None
+    _standing: Standing | None = None
+
+    def _use_index(self, directory: str | os.PathLike[str] | None) -> None:
+        """Look for indices in a directory that the user names, and not beside ``info``."""
+        self._index_directory = None if directory is None else os.path.abspath(directory)
 
     @abstractmethod
     def _check_open(self) -> None:
