@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import gzip
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +21,7 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from shardreader.compile_lock import compiling
 from shardreader.compiling import compile_cached
 
 __all__ = [
@@ -259,10 +259,12 @@ def inflate_each(
 
 def usable() -> bool:
     """Whether libdeflate's functions are to be had; found out by inflating something."""
-    with _lock:
-        if not _functions:
-            _functions.extend(_find())
-    return _functions[0] != 0
+    if not _judged:
+        with compiling:  # which a fork waits for
+            if not _judged:
+                _functions[:] = _addresses()
+                _judged.append(_functions[0] != 0 and _works())
+    return _judged[0]
 
 
 @contextmanager
@@ -278,27 +280,24 @@ def workspace() -> Iterator[Workspace]:
         _idle.append(space)
 
 
-# Addresses of `alloc_decompressor` and `gzip_decompress_ex`, both 0 where there are none.
-_functions: list[int] = []
-_lock = threading.Lock()
+# Addresses of `alloc_decompressor` and `gzip_decompress_ex`, and whether they are these.
+_functions = [0, 0]
+_judged: list[bool] = []
 # As many as there ever were threads at work at once.
 _idle: list[Workspace] = []
 
 
-def _find() -> tuple[int, int]:
+def _addresses() -> tuple[int, int]:
+    """Both 0 where they do not show."""
     try:
         library = ctypes.CDLL(deflate._deflate.__file__)  # noqa: SLF001 (its only extension)
-        names = ("libdeflate_alloc_decompressor", "libdeflate_gzip_decompress_ex")
         alloc, decompress = (
-            ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0 for name in names
+            ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0
+            for name in ("libdeflate_alloc_decompressor", "libdeflate_gzip_decompress_ex")
         )
     except (OSError, AttributeError):
         return 0, 0
-    _functions.extend((alloc, decompress))
-    try:
-        return (alloc, decompress) if _works() else (0, 0)
-    finally:
-        _functions.clear()
+    return (alloc, decompress) if alloc and decompress else (0, 0)
 
 
 def _new_decompressor() -> int:
