@@ -77,13 +77,19 @@ class PointRead:
 
     def settle(self, found: Found, rows: NDArray[np.intp]) -> None:
         """Give points whose chunk is not stored the status of the chunk."""
-        for at in np.flatnonzero(found.status != PointStatus.OK).tolist():
-            row = int(rows[at])
-            self.status[self._points(row)] = found.status[at]
-            if found.status[at] == PointStatus.CORRUPT:
-                self._errors[row] = found.problems[at]
-            elif found.status[at] == PointStatus.NOT_DOWNLOADED:
-                self._absent[row] = (found, at)
+        at = np.flatnonzero(found.status != PointStatus.OK)
+        if len(at) == 0:
+            return
+        begins = self._firsts[rows[at]]
+        counts = self._firsts[rows[at] + 1] - begins
+        before = np.cumsum(counts) - counts
+        points = np.arange(int(counts.sum())) + np.repeat(begins - before, counts)
+        self.status[self.batch.order[points]] = np.repeat(found.status[at], counts)
+        for one in found.rows(PointStatus.CORRUPT).tolist():
+            self._errors[int(rows[one])] = found.problems[one]
+        absent = found.rows(PointStatus.NOT_DOWNLOADED)
+        for row, one in zip(rows[absent].tolist(), absent.tolist(), strict=True):
+            self._absent[row] = (found, one)
 
     def consume(self, row: int, encoded: bytes) -> None:
         """Read the labels of one chunk's points. Raises FormatFault."""
