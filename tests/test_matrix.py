@@ -30,7 +30,7 @@ QUICK = settings(
     report_multiple_bugs=False,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-MANY = settings(QUICK, max_examples=1500)
+MANY = settings(QUICK, max_examples=700)
 MOST_CHUNKS = 60
 KEY = "k"
 RAW_TYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "float32")

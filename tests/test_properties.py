@@ -24,7 +24,7 @@ QUICK = settings(
     report_multiple_bugs=False,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-LARGE = settings(QUICK, max_examples=500)
+LARGE = settings(QUICK, max_examples=250)
 MOST_CHUNKS = 250
 
 extents = st.one_of(st.sampled_from([1, 2, 3, 7, 13, 31, 37]), st.integers(1, 45))

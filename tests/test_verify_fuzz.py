@@ -146,7 +146,7 @@ def test_damage_is_found_or_harmless(written: Written) -> None:
 
 @pytest.mark.slow
 def test_much_damage_is_found_or_harmless(written: Written) -> None:
-    run(written, 1000)
+    run(written, 500)
 
 
 def test_the_undamaged_volume_is_clean(written: Written) -> None:
