@@ -305,6 +305,12 @@ def test_a_worker_of_another_version_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_worker_without_shardreader_says_so(tmp_path: Path) -> None:
+    # Where the tests run it may be installed: it is hidden by one that cannot be imported.
+    hidden = tmp_path / "shardreader"
+    hidden.mkdir()
+    (hidden / "__init__.py").write_text(
+        "raise ModuleNotFoundError('No module named shardreader', name='shardreader')\n"
+    )
     with cluster_apart(tmp_path, source=tmp_path) as cluster:
         done = run("verify", copy_of_fafb_mini(), "--dask", cluster.address, "--level", "quick")
     assert done.returncode == 2
@@ -331,7 +337,8 @@ def test_a_job_that_takes_down_its_workers_is_named(tmp_path: Path) -> None:
     with local_cluster(scheduler_kwargs={"allowed_failures": 0}) as client:
         runner = DaskRunner(client, str(FAFB_MINI))
         work = [FolderJob(str(tmp_path), number) for number in range(8)]
-        with pytest.raises(ClusterError, match=r"^job 3: 1 workers died while they had it"):
+        # The job itself, or another that the worker had at the same time.
+        with pytest.raises(ClusterError, match=r"^job \d: 1 workers died while they had it"):
             list(runner.map(jobs.die, work))
 
 
