@@ -23,6 +23,7 @@ __all__ = [
     "ManyChunksDecoder",
     "PointBatch",
     "make_decoder",
+    "words_of",
 ]
 
 # A table may hold labels that no voxel has, and a file may hold words that nothing refers to;
@@ -169,7 +170,7 @@ class _CompressedSegmentation:
         first: Triple,
     ) -> None:
         """As `ChunkDecoder.decode_box`."""
-        words = _words(encoded)
+        words = words_of(encoded)
         for channel in range(self._num_channels):
             status = cseg.decode_box(
                 words,
@@ -190,7 +191,7 @@ class _CompressedSegmentation:
         self, encoded: bytes, cell_shape: Triple, batch: PointBatch, first: int, last: int
     ) -> FormatFault | None:
         """As `ChunkDecoder.read_voxels`."""
-        words = _words(encoded)
+        words = words_of(encoded)
         fault = None
         for channel in range(self._num_channels):
             status = cseg.read_voxels(
@@ -333,7 +334,8 @@ class _WholeChunk:
         return voxels
 
 
-def _words(encoded: bytes) -> NDArray[np.uint32]:
+def words_of(encoded: bytes) -> NDArray[np.uint32]:
+    """An encoding as 32-bit words. Raises FormatFault where its length is no multiple of 4."""
     if len(encoded) % 4:
         raise FormatFault(
             "length of the encoding", expected="a multiple of 4 bytes", found=f"{len(encoded)}"

@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardreader import cseg
-from shardreader.chunk import ChunkDecoder, make_decoder
+from shardreader.chunk import ChunkDecoder, make_decoder, words_of
 from shardreader.cseg.nearest import nearest_voxels
 from shardreader.cseg.tally import ChunkBoxes, LabelTally, one_chunk
-from shardreader.errors import FormatFault
 from shardreader.flat_output import FlatOutput
 from shardreader.grid import Triple
 from shardreader.info import COMPRESSED_SEGMENTATION, ScaleInfo, VolumeInfo
@@ -162,7 +161,7 @@ class PackedLabels:
         tally: LabelTally,
     ) -> None:
         """As `LabelReader.tally`."""
-        words = _words(encoded)
+        words = words_of(encoded)
         chunk = one_chunk(words, cell_shape, lower, upper)
         status = tally.add_chunks(chunk, *self._form(channel), np.array([origin], np.int64))
         self._check(status, words, channel, cell_shape)
@@ -180,7 +179,7 @@ class PackedLabels:
         output_channel: int,
     ) -> None:
         """As `LabelReader.translate`."""
-        words = _words(encoded)
+        words = words_of(encoded)
         chunk = one_chunk(words, cell_shape, lower, upper)
         start = np.array([output.at(first, output_channel)], np.int64)
         status = self._translate(chunk, channel, values_of, output, start)
@@ -189,7 +188,7 @@ class PackedLabels:
     def nearest(self, encoded: bytes, channel: int, cell_shape: Triple, search: Nearest) -> None:
         """As `LabelReader.nearest`."""
         channels, _, block_size, label_words = self._form(channel)
-        chunk = _words(encoded), channels, channel, cell_shape, block_size, label_words
+        chunk = words_of(encoded), channels, channel, cell_shape, block_size, label_words
         nearest_voxels(
             *chunk,
             search.origin,
@@ -257,14 +256,6 @@ class PackedLabels:
             raise cseg.explain(
                 status, words, channels, channel, cell_shape, block_size, label_words
             )
-
-
-def _words(encoded: bytes) -> cseg.Words:
-    if len(encoded) % 4:
-        raise FormatFault(
-            "length of the encoding", expected="a multiple of 4 bytes", found=f"{len(encoded)}"
-        )
-    return np.frombuffer(encoded, dtype="<u4")
 
 
 class _DecodedLabels:
