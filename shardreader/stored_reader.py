@@ -44,23 +44,20 @@ class _Task(NamedTuple):
     keep: bool
 
 
-class RangeFiles(Protocol):
-    """Files that are read by position, each bound to an identity."""
-
-    def read(self, name: str, *, start: int, end: int, identity: Any) -> bytes:
-        """As `LocalStore.read`."""
-
-    def read_into(
-        self, name: str, *, start: int, end: int, identity: Any, into: memoryview
-    ) -> None:
-        """As `LocalStore.read_into`."""
-
-
 class RangeReader(Protocol):
     """What gives ranges of files."""
 
     def read(self, name: str, *, start: int, end: int, identity: Any) -> bytes:
         """As `LocalStore.read`."""
+
+
+class RangeFiles(RangeReader, Protocol):
+    """Files that are read by position, each bound to an identity."""
+
+    def read_into(
+        self, name: str, *, start: int, end: int, identity: Any, into: memoryview
+    ) -> None:
+        """As `LocalStore.read_into`."""
 
 
 class Reading(NamedTuple):
