@@ -68,12 +68,10 @@ class PointRead:
 
         grouped = group_points(self.voxels, self.status, self._grid)
         self.cells, self._firsts = grouped.cells, grouped.firsts
-        self._first_list: list[int] = self._firsts.tolist()
         self.batch = PointBatch(
             grouped.packed, grouped.bits, grouped.order, self._labels, self.status
         )
         self._shapes = np.ascontiguousarray(self._grid.cell_extents(self.cells)[1])
-        self._cell_shapes = triples(self._shapes)
 
     def settle(self, found: Found, rows: NDArray[np.intp]) -> None:
         """Give points whose chunk is not stored the status of the chunk."""
@@ -95,10 +93,10 @@ class PointRead:
         """Read the labels of one chunk's points. Raises FormatFault."""
         fault = self._decoder.read_voxels(
             encoded,
-            self._cell_shapes[row],
+            triples(self._shapes[row : row + 1])[0],
             self.batch,
-            self._first_list[row],
-            self._first_list[row + 1],
+            int(self._firsts[row]),
+            int(self._firsts[row + 1]),
         )
         if fault is not None:
             self._damaged_in_part.add(row)
