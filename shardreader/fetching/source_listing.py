@@ -13,6 +13,7 @@ from shardreader.errors import InfoError, ReadError
 from shardreader.fetching.retrying import Patience
 from shardreader.info import VolumeInfo, parse_info
 from shardreader.listings import ListedObject
+from shardreader.open_files import INFO_BYTES_LIMIT
 from shardreader.plain_http import (
     AbsentError,
     Answer,
@@ -28,7 +29,6 @@ from shardreader.shard_lattice import ShardLattice
 
 __all__ = ["ScaleListing", "SourceReader", "safe_key", "unreachable"]
 
-_INFO_BYTES_LIMIT = 16 << 20
 _SIZE_LIMIT = (1 << 53) - 1
 _FIELDS = "nextPageToken,items(name,size,generation,etag,crc32c,md5Hash)"
 
@@ -79,7 +79,7 @@ class SourceReader:
         where = f"{self.source.text}/info"
         try:
             data = self._patience.call(
-                lambda: self.store.read_all(self.source.name("info"), most_bytes=_INFO_BYTES_LIMIT)
+                lambda: self.store.read_all(self.source.name("info"), most_bytes=INFO_BYTES_LIMIT)
             )
         except AbsentError:
             raise InfoError(
