@@ -20,6 +20,9 @@ __all__ = ["ChunkRows"]
 
 _FEWEST_LABELS = 64
 _FEWEST_ROWS = 1 << 12
+_FEWEST_WORDS = 1 << 14
+# In words, of a block of 4 bits; a table may lie at the end and be cut off.
+_LONGEST_TABLE = 16 * 2
 _compiled: list[Callable[..., int]] = []
 
 
@@ -39,12 +42,15 @@ class ChunkRows:
     """
 
     def __init__(self) -> None:
-        # As those of a LabelTally.
+        # As that of a LabelTally, but for the tables that were found.
         self._state = np.zeros(4, np.int64)
-        self._scratch = np.empty(16 * 7, np.int64)
+        self._sums = np.empty(16, np.int64)
         self._no_extents = np.empty((0, 6), np.int64)
         self._progress = np.zeros(2, np.int64)
         self._make_label_room(_FEWEST_LABELS)
+        # By the word at which it is: voxels of a table's entry, codes of a table.
+        self._entry_voxels = np.zeros(0, np.int64)
+        self._make_table_room(_FEWEST_WORDS)
         self._row_chunks = np.empty(_FEWEST_ROWS, np.int64)
         self._row_labels = np.empty(_FEWEST_ROWS, np.uint64)
         self._row_counts = np.empty(_FEWEST_ROWS, np.int64)
@@ -74,6 +80,7 @@ class ChunkRows:
         kernel = _compiled[0] if _compiled else _load()
         done = np.zeros(len(rows), np.bool_)
         self._progress[0] = 0
+        self._make_table_room(int(lengths.max(initial=0)))
         while True:
             status = kernel(
                 words,
@@ -88,11 +95,14 @@ class ChunkRows:
                 self._labels,
                 self._counts,
                 self._no_extents,
-                self._scratch,
+                self._sums,
                 self._progress,
                 self._row_chunks,
                 self._row_labels,
                 self._row_counts,
+                self._entry_voxels,
+                self._table_codes,
+                self._found_tables,
                 done,
             )
             if status == OK:
@@ -116,6 +126,14 @@ class ChunkRows:
         self._counts = np.zeros(items, np.int64)
         self._slots = np.zeros(2 * items, np.int32)
         self._state[:] = 0
+
+    def _make_table_room(self, words: int) -> None:
+        """For encodings of so many words; between two calls all is 0."""
+        room = words + _LONGEST_TABLE
+        if room > len(self._entry_voxels):
+            self._entry_voxels = np.zeros(room, np.int64)
+            self._table_codes = np.zeros(room, np.uint8)
+            self._found_tables = np.empty(room, np.int64)
 
     def _make_row_room(self) -> None:
         room = len(self._row_labels) + max(len(self._row_labels), len(self._labels))

@@ -14,7 +14,7 @@ import numpy as np
 from numba import types
 
 from shardreader.compiling import compile_cached, inlined
-from shardreader.cseg import faults, kernels, tally_kernels
+from shardreader.cseg import code_counts, faults, kernels, tally_kernels
 from shardreader.cseg.faults import CODE, OK
 from shardreader.cseg.kernels import open_channel, read_header, word_at
 from shardreader.cseg.tally_kernels import label_at
@@ -207,4 +207,4 @@ def compile_nearest() -> Callable[..., None]:
         *(words, integer, integer, triple, triple, integer, triple, sizes),
         *(points, labels, best, squares, types.Array(integer, 1, "C")),
     )
-    return compile_cached(nearest_voxels, signature, parts=(faults, kernels, tally_kernels))
+    return compile_cached(nearest_voxels, signature, parts=(faults, kernels, tally_kernels, code_counts))

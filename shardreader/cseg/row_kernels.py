@@ -12,23 +12,130 @@ import numpy as np
 from numba import types
 
 from shardreader.compiling import compile_cached, inlined
-from shardreader.cseg import faults, kernels, tally_kernels
-from shardreader.cseg.faults import OK
-from shardreader.cseg.tally_kernels import ROOM, SIZE, _tally_box, triple_of
+from shardreader.cseg import code_counts, faults, kernels, tally_kernels
+from shardreader.cseg.code_counts import add_codes
+from shardreader.cseg.faults import CODE, OK
+from shardreader.cseg.kernels import open_channel, read_header
+from shardreader.cseg.tally_kernels import (
+    ROOM,
+    SIZE,
+    add_label,
+    label_at,
+    place_of,
+    tally_large,
+    triple_of,
+)
 
 ROW_ROOM = -2
 """Status: the arrays of the rows are too small for the next chunk; call again with larger ones."""
 
+# A member of `state` besides those of a tally: how many tables were found.
+TABLES = 1
+NOWHERE = (np.int64(0), np.int64(0), np.int64(0))
 # Members of `progress`: chunks that are done; rows so far.
 CHUNKS, ROWS = 0, 1
 
 
 @inlined
-def _clear(state, slots, counts):
-    for number in range(state[SIZE]):
-        counts[number] = 0
-    slots[:] = 0
+def _clear(state, slots, labels, counts):
+    # Last in, first out: a label that stays never waits behind a place that is free already.
+    for number in range(state[SIZE] - 1, -1, -1):
+        slots[place_of(slots, labels, labels[np.uint64(number)])] = 0
+        counts[np.uint64(number)] = 0
     state[:] = 0
+
+
+@inlined
+def _note_table(table, codes, state, table_codes, found):
+    """Remember that blocks of so many codes have this table."""
+    most = np.int64(table_codes[np.uint64(table)])
+    if most < codes:
+        if most == 0:
+            found[np.uint64(state[TABLES])] = table
+            state[TABLES] += 1
+        table_codes[np.uint64(table)] = codes
+
+
+@inlined
+def _add_small(words, header, block_size, shape, label_words, entry_voxels, sums):
+    """Add a block of 1 to 4 bits to the voxels of its table's entries."""
+    bits, table, entries, values = header
+    add_codes(
+        words, bits, values, block_size, NOWHERE, shape, entry_voxels, table, label_words, sums
+    )
+    # Entries that do not fit into the chunk belong to no other table either.
+    for code in range(entries, np.int64(1) << bits):
+        if entry_voxels[np.uint64(table + code * label_words)] != 0:
+            return CODE
+    return OK
+
+
+@inlined
+def _count_blocks(words, cell_shape, block_size, label_words, tally, tables, sums):
+    """Count a chunk by the entries of its tables: many blocks have the same one."""
+    bx, by, bz = block_size
+    gx = (cell_shape[0] + bx - 1) // bx
+    gy = (cell_shape[1] + by - 1) // by
+    gz = (cell_shape[2] + bz - 1) // bz
+    header_words = 2 * gx * gy * gz
+    fault, start, length = open_channel(words, np.int64(1), np.int64(0), header_words)
+    if fault != OK:
+        return fault
+    state, _, labels, _, _ = tally
+    entry_voxels, table_codes, found = tables
+    block = np.int64(-1)
+    for block_z in range(gz):
+        depth = min(bz, cell_shape[2] - block_z * bz)
+        for block_y in range(gy):
+            height = min(by, cell_shape[1] - block_y * by)
+            for block_x in range(gx):
+                block += 1
+                shape = (min(bx, cell_shape[0] - block_x * bx), height, depth)
+                fault, bits, table, entries, values = read_header(
+                    words, start, length, header_words, block, bx * by * bz, label_words
+                )
+                if fault != OK:
+                    return fault
+                codes = np.int64(1) << bits
+                header = (bits, table, entries, values)
+                if bits > 4:
+                    if state[SIZE] + min(codes, entries, shape[0] * height * depth) > len(labels):
+                        return ROOM
+                    fault = tally_large(
+                        words, header, block_size, NOWHERE, shape, label_words, NOWHERE, tally
+                    )
+                else:
+                    _note_table(table, codes, state, table_codes, found)
+                    if bits == 0:
+                        entry_voxels[np.uint64(table)] += shape[0] * height * depth
+                        continue
+                    fault = _add_small(
+                        words, header, block_size, shape, label_words, entry_voxels, sums
+                    )
+                if fault != OK:
+                    return fault
+    return OK
+
+
+@inlined
+def _empty_tables(words, label_words, is_sound, tally, tables):
+    """Give the labels of a sound chunk the voxels of their table entries, and forget these."""
+    state, _, labels, _, _ = tally
+    entry_voxels, table_codes, found = tables
+    fits = True
+    for number in range(state[TABLES]):
+        table = found[np.uint64(number)]
+        codes = np.int64(table_codes[np.uint64(table)])
+        table_codes[np.uint64(table)] = 0
+        fits = fits and state[SIZE] + codes <= len(labels)
+        for code in range(codes):
+            entry = np.uint64(table + code * label_words)
+            voxels = entry_voxels[entry]
+            if voxels != 0:
+                entry_voxels[entry] = 0
+                if is_sound and fits:
+                    add_label(tally, label_at(words, table, code, label_words), voxels)
+    return fits
 
 
 def count_chunks(
@@ -44,30 +151,27 @@ def count_chunks(
     labels,
     counts,
     extents,
-    scratch,
+    sums,
     progress,
     row_chunks,
     row_labels,
     row_counts,
+    entry_voxels,
+    table_codes,
+    found,
     done,
 ):
     """See :meth:`shardreader.cseg.chunk_rows.ChunkRows.add_chunks`."""
     tally = (state, slots, labels, counts, extents)
-    nowhere = (np.int64(0), np.int64(0), np.int64(0))
+    tables = (entry_voxels, table_codes, found)
     for i in range(progress[CHUNKS], len(rows)):
         progress[CHUNKS] = i
+        _clear(state, slots, labels, counts)
+        encoding = words[first_words[i] : first_words[i] + lengths[i]]
         shape = triple_of(cell_shapes, np.uint64(rows[i]))
-        _clear(state, slots, counts)
-        status = _tally_box(
-            words[first_words[i] : first_words[i] + lengths[i]],
-            (np.int64(1), np.int64(0)),
-            shape,
-            block_size,
-            label_words,
-            (nowhere, shape, nowhere),
-            tally,
-            scratch,
-        )
+        status = _count_blocks(encoding, shape, block_size, label_words, tally, tables, sums)
+        if not _empty_tables(encoding, label_words, status == OK, tally, tables):
+            status = ROOM if status == OK else status
         if status == ROOM:
             return ROOM
         if status != OK:
@@ -98,6 +202,7 @@ def compile_rows() -> Callable[..., int]:
         *(triple, integer),
         *(integers, types.Array(types.int32, 1, "C"), labels, integers, table, integers),
         *(integers, integers, labels, integers),
+        *(integers, types.Array(types.uint8, 1, "C"), integers),
         types.Array(types.boolean, 1, "C"),
     )
-    return compile_cached(count_chunks, signature, parts=(kernels, faults, tally_kernels))
+    return compile_cached(count_chunks, signature, parts=(kernels, faults, tally_kernels, code_counts))

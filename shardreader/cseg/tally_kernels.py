@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba import types
-from numba.extending import intrinsic
 
 from shardreader.compiling import compile_cached, inlined
-from shardreader.cseg import faults, kernels
+from shardreader.cseg import code_counts, faults, kernels
+from shardreader.cseg.code_counts import MOST_CODES, add_codes, codes_in_window
 from shardreader.cseg.faults import CODE, OK
 from shardreader.cseg.kernels import open_channel, read_header, word_at
 
@@ -30,23 +30,9 @@ SIZE, DONE, FROZEN, CHUNK = 0, 1, 2, 3
 SCRATCH_WIDTH = 7
 
 # Constants to LLVM, but int64 to numba, which compiles one more version for each Python literal.
-_1, _2, _4, _32 = (np.int64(number) for number in (1, 2, 4, 32))
-_ONE, _FOUR, _LOW_OF_FOUR = np.uint64(1), np.uint64(4), np.uint64(0xF)
-_LOW_OF_PAIRS = np.uint64(0x55555555)
+_0, _1, _2, _4, _32 = (np.int64(number) for number in (0, 1, 2, 4, 32))
+_ONE = np.uint64(1)
 _HASH = np.uint64(0x9E3779B97F4A7C15)
-
-# numba's annotations know no decorated function.
-_intrinsic: Any = intrinsic
-
-
-@_intrinsic
-def _population(_typing_context, _word_type):
-    """How many bits of a uint64 are 1."""
-
-    def generate(_context, builder, _signature, arguments):
-        return builder.ctpop(arguments[0])
-
-    return types.uint64(types.uint64), generate
 
 
 @inlined
@@ -70,17 +56,6 @@ def label_at(words, table, code, label_words):
 
 
 @inlined
-def codes_in_window(words, values, bit, width):
-    """The `width` (at most 32) bits from `bit` on, as a uint64."""
-    at = values + (bit >> 5)
-    shift = bit & 31
-    codes = np.uint64(words[np.uint64(at)])
-    if shift + width > 32:
-        codes |= np.uint64(words[np.uint64(at + 1)]) << np.uint64(32)
-    return codes >> np.uint64(shift) & ((_ONE << np.uint64(width)) - _ONE)
-
-
-@inlined
 def _repeated(bits, width):
     """The number that repeats a code of `bits` bits over `width` bits, when multiplied by it."""
     every = np.uint64(0xFFFFFFFF // ((1 << bits) - 1))
@@ -88,103 +63,31 @@ def _repeated(bits, width):
 
 
 @inlined
-def _record(tally, label, voxels, lower, upper):
-    """Add voxels of a label that fill the box from `lower` to `upper` on each axis."""
-    state, slots, labels, counts, extents = tally
+def add_label(tally, label, voxels):
+    """Add voxels of a label; gives its number in the tally, or -1 where it is left out."""
+    state, slots, labels, counts, _ = tally
     at = place_of(slots, labels, label)
     number = np.int64(slots[at]) - 1
     if number < 0:
         if state[FROZEN] != 0:
-            return
+            return number
         number = state[SIZE]
         state[SIZE] = number + 1
         slots[at] = number + 1
         labels[number] = label
     counts[number] += voxels
-    if len(extents) != 0:
+    return number
+
+
+@inlined
+def _record(tally, label, voxels, lower, upper):
+    """Add voxels of a label that fill the box from `lower` to `upper` on each axis."""
+    number = add_label(tally, label, voxels)
+    extents = tally[4]
+    if number >= 0 and len(extents) != 0:
         for axis in range(3):
             extents[number, axis] = min(extents[number, axis], lower[axis])
             extents[number, 3 + axis] = max(extents[number, 3 + axis], upper[axis])
-
-
-@inlined
-def _count_1_bit(words, values, bit, end):
-    """How many of the bits [bit, end) are 1."""
-    ones = np.int64(0)
-    if bit & 31 == 0:
-        at = values + (bit >> 5)
-        for word in range(at, values + (end >> 5)):
-            ones += np.int64(_population(np.uint64(words[np.uint64(word)])))
-        bit = end & ~31
-    while bit < end:
-        width = min(_32, end - bit)
-        ones += np.int64(_population(codes_in_window(words, values, bit, width)))
-        bit += width
-    return ones
-
-
-@inlined
-def _count_pairs(codes):
-    """How many of the codes of 2 bits are odd, are above 1, and are 3."""
-    low = codes & _LOW_OF_PAIRS
-    high = codes >> _ONE & _LOW_OF_PAIRS
-    return (
-        np.int64(_population(low)),
-        np.int64(_population(high)),
-        np.int64(_population(low & high)),
-    )
-
-
-@inlined
-def _count_2_bits(words, values, bit, end):
-    """Sums of `_count_pairs` over the bits [bit, end)."""
-    odd = high = both = np.int64(0)
-    if bit & 31 == 0:
-        at = values + (bit >> 5)
-        for word in range(at, values + (end >> 5)):
-            a, b, c = _count_pairs(np.uint64(words[np.uint64(word)]))
-            odd, high, both = odd + a, high + b, both + c
-        bit = end & ~31
-    while bit < end:
-        width = min(_32, end - bit)
-        a, b, c = _count_pairs(codes_in_window(words, values, bit, width))
-        odd, high, both = odd + a, high + b, both + c
-        bit += width
-    return odd, high, both
-
-
-@inlined
-def _count_4_bits(words, values, bit, end, scratch):
-    while bit < end:
-        width = min(_32, end - bit)
-        codes = codes_in_window(words, values, bit, width)
-        bit += width
-        code = codes & _LOW_OF_FOUR
-        if codes == code * _repeated(_4, width):
-            scratch[SCRATCH_WIDTH * np.int64(code)] += width >> 2
-            continue
-        for _ in range(width >> 2):
-            scratch[SCRATCH_WIDTH * np.int64(codes & _LOW_OF_FOUR)] += 1
-            codes >>= _FOUR
-
-
-@inlined
-def _count_row(words, values, bits, voxel, count, scratch):
-    """Count the codes of `count` voxels from `voxel` on."""
-    bit = bits * voxel
-    end = bit + bits * count
-    if bits == 1:
-        ones = _count_1_bit(words, values, bit, end)
-        scratch[0] += count - ones
-        scratch[SCRATCH_WIDTH] += ones
-    elif bits == 2:
-        odd, high, both = _count_2_bits(words, values, bit, end)
-        scratch[0] += count - odd - high + both
-        scratch[SCRATCH_WIDTH] += odd - both
-        scratch[2 * SCRATCH_WIDTH] += high - both
-        scratch[3 * SCRATCH_WIDTH] += both
-    else:
-        _count_4_bits(words, values, bit, end, scratch)
 
 
 @inlined
@@ -239,26 +142,32 @@ def _measure_row(words, values, bits, voxel, count, y, z, scratch):
 
 
 @inlined
-def _tally_small(words, header, block_size, first, shape, label_words, corner, tally, scratch):
-    """Tally `shape` voxels of a block of 1 to 4 bits, from its voxel `first` on."""
+def _count_small(words, header, block_size, first, shape, label_words, tally, scratch):
+    """Count `shape` voxels of a block of 1 to 4 bits, from its voxel `first` on."""
+    bits, table, entries, values = header
+    counts, sums = scratch[:MOST_CODES], scratch[MOST_CODES : 2 * MOST_CODES]
+    counts[:] = 0
+    add_codes(words, bits, values, block_size, first, shape, counts, _0, _1, sums)
+    for code in range(np.int64(1) << bits):
+        if counts[code] != 0:
+            if code >= entries:
+                return CODE
+            add_label(tally, label_at(words, table, code, label_words), counts[code])
+    return OK
+
+
+@inlined
+def _measure_small(words, header, block_size, first, shape, label_words, corner, tally, scratch):
+    """Count and measure `shape` voxels of a block of 1 to 4 bits, from its voxel `first` on."""
     bits, table, entries, values = header
     codes = np.int64(1) << bits
     for code in range(codes):
         scratch[SCRATCH_WIDTH * code] = 0
-    measured = len(tally[4]) != 0
     row, rows, planes = shape
-    # Rows, and planes, that lie one after the other are counted as one.
-    if not measured and row == block_size[0]:
-        row, rows = row * rows, np.int64(1)
-        if shape[1] == block_size[1]:
-            row, planes = row * planes, np.int64(1)
     for z in range(planes):
         for y in range(rows):
             voxel = first[0] + block_size[0] * (first[1] + y + block_size[1] * (first[2] + z))
-            if measured:
-                _measure_row(words, values, bits, voxel, row, y, z, scratch)
-            else:
-                _count_row(words, values, bits, voxel, row, scratch)
+            _measure_row(words, values, bits, voxel, row, y, z, scratch)
     for code in range(codes):
         at = SCRATCH_WIDTH * code
         if scratch[at] != 0:
@@ -279,7 +188,7 @@ def _tally_small(words, header, block_size, first, shape, label_words, corner, t
 
 
 @inlined
-def _tally_large(words, header, block_size, first, shape, label_words, corner, tally):
+def tally_large(words, header, block_size, first, shape, label_words, corner, tally):
     """Tally `shape` voxels of a block of 8 to 32 bits, run by run."""
     bits, table, entries, values = header
     mask = (np.int64(1) << bits) - 1
@@ -315,11 +224,13 @@ def _tally_block(words, header, block_size, first, shape, label_words, corner, t
         label = label_at(words, table, np.int64(0), label_words)
         _record(tally, label, shape[0] * shape[1] * shape[2], corner, upper)
         return OK
-    if bits <= 4:
-        return _tally_small(
-            words, header, block_size, first, shape, label_words, corner, tally, scratch
-        )
-    return _tally_large(words, header, block_size, first, shape, label_words, corner, tally)
+    if bits > 4:
+        return tally_large(words, header, block_size, first, shape, label_words, corner, tally)
+    if len(tally[4]) == 0:
+        return _count_small(words, header, block_size, first, shape, label_words, tally, scratch)
+    return _measure_small(
+        words, header, block_size, first, shape, label_words, corner, tally, scratch
+    )
 
 
 @inlined
@@ -477,7 +388,7 @@ def compile_tally() -> TallyKernels:
     chunks = (words, integers, integers, integers, integer, integer, triples, triple, integer)
 
     def compiled(function: Callable[..., Any], signature: Any) -> Callable[..., Any]:
-        return compile_cached(function, signature, parts=(kernels, faults))
+        return compile_cached(function, signature, parts=(kernels, faults, code_counts))
 
     return TallyKernels(
         compiled(tally_boxes, integer(*chunks, triples, triples, triples, *tally, scratch)),

@@ -14,10 +14,11 @@ import numpy as np
 from numba import types
 
 from shardreader.compiling import compile_cached, inlined
-from shardreader.cseg import faults, kernels, tally_kernels
+from shardreader.cseg import code_counts, faults, kernels, tally_kernels
+from shardreader.cseg.code_counts import codes_in_window
 from shardreader.cseg.faults import CODE, OK
 from shardreader.cseg.kernels import open_channel, read_header, word_at
-from shardreader.cseg.tally_kernels import codes_in_window, label_at, place_of, triple_of
+from shardreader.cseg.tally_kernels import label_at, place_of, triple_of
 
 _1, _2, _4, _8 = (np.int64(number) for number in (1, 2, 4, 8))
 
@@ -233,5 +234,5 @@ def compile_translate(value_bytes: int) -> Callable[..., int]:
     chunks = (words, integers, integers, integers, integer, integer, triples, triple, integer)
     box = (triples, triples)
     signature = integer(*chunks, *box, *known, values, out, integers, triple, out)
-    parts = (faults, kernels, tally_kernels)
+    parts = (faults, kernels, tally_kernels, code_counts)
     return compile_cached(translate_boxes, signature, parts=parts)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from shardreader.errors import SegmentIndexError
-from shardreader.segments.engine import connect, quoted, told
+from shardreader.segments.engine import connect, cursor, quoted, told
 from shardreader.segments.layout import INDEX_FILE, INDEX_VERSION, ROWS_DIRECTORY
 from shardreader.segments.standing import IndexedShard
 from shardreader.version import __version__
@@ -21,6 +23,8 @@ __all__ = ["Published", "publish", "remove_other_rows"]
 # A laptop has more, but other programs run on it too; with a quarter of it the sort takes half as
 # long again.
 _MEMORY = "2GB"
+# To start an engine takes as long as to sort so many with the one that this process has.
+_FEW_ROWS = 1 << 18
 # The oldest form that all supported versions of DuckDB write and read.
 _STORAGE = "v1.2.0"
 _ADVICE = "is there room on the drive, and may it be written? Go on with --resume"
@@ -67,42 +71,68 @@ def publish(
     """
     path = os.path.join(folder, INDEX_FILE)
     part = os.path.join(folder, f".{INDEX_FILE}.{os.getpid()}.part")
-    spill = f"{part}.spill"
     rows_folder = os.path.join(folder, ROWS_DIRECTORY)
-    connection = connect(memory=_MEMORY, threads=threads, spill=spill)
+    row_files = [os.path.join(rows_folder, shard.rows_file) for _, shard in shards]
+    expected = sum(shard.rows for _, shard in shards), voxels
     try:
-        with told(path, "write the index", _ADVICE):
-            connection.execute(f"ATTACH {quoted(part)} AS built (STORAGE_VERSION '{_STORAGE}')")
+        with (
+            told(path, "write the index", _ADVICE),
+            _engine(expected[0], threads, spill=f"{part}.spill") as engine,
+            _database(engine, part) as connection,
+        ):
             # In one transaction: else each statement would wait for the drive.
             connection.execute("BEGIN")
-            _sort(connection, [os.path.join(rows_folder, shard.rows_file) for _, shard in shards])
-            rows, segments = _compared(connection, path, sum(s.rows for _, s in shards), voxels)
+            _sort(connection, row_files)
+            rows, segments = _compared(connection, path, *expected)
             _describe(connection, shards, question, created, rows, segments)
             connection.execute("COMMIT")
-            connection.execute("DETACH built")
         with open(part, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
     finally:
-        connection.close()
-        shutil.rmtree(spill, ignore_errors=True)
         for left in (part, f"{part}.wal"):
             if os.path.exists(left):
                 os.remove(left)
     return Published(path, rows, segments)
 
 
+@contextmanager
+def _engine(rows: int, threads: int, *, spill: str) -> Iterator[Any]:
+    """A connection to an engine that sorts so many rows."""
+    is_small = rows <= _FEW_ROWS
+    engine = cursor() if is_small else connect(memory=_MEMORY, threads=threads, spill=spill)
+    try:
+        yield engine
+    finally:
+        engine.close()
+        shutil.rmtree(spill, ignore_errors=True)
+
+
+@contextmanager
+def _database(engine: Any, path: str) -> Iterator[Any]:
+    """A connection that makes tables in a new file."""
+    name = f"built_{uuid.uuid4().hex}"  # other builds of this process may have theirs
+    engine.execute(f"ATTACH {quoted(path)} AS {name} (STORAGE_VERSION '{_STORAGE}')")
+    connection = engine.cursor()
+    try:
+        connection.execute(f"USE {name}")
+        yield connection
+    finally:
+        connection.close()  # what was not committed is rolled back
+        engine.execute(f"DETACH {name}")
+
+
 def _sort(connection: Any, row_files: list[str]) -> None:
-    connection.execute("CREATE TABLE built.rows (label UBIGINT, chunk UBIGINT, voxels UINTEGER)")
+    connection.execute("CREATE TABLE rows (label UBIGINT, chunk UBIGINT, voxels UINTEGER)")
     if row_files:
         connection.execute(
-            "INSERT INTO built.rows SELECT label, chunk, voxels FROM read_parquet(?) "
+            "INSERT INTO rows SELECT label, chunk, voxels FROM read_parquet(?) "
             "ORDER BY label, chunk",
             [row_files],
         )
     connection.execute(
-        "CREATE TABLE built.segments AS SELECT label, sum(voxels)::UBIGINT AS voxels, "
-        "count(*)::UBIGINT AS chunks FROM built.rows GROUP BY label ORDER BY voxels DESC, label"
+        "CREATE TABLE segments AS SELECT label, sum(voxels)::UBIGINT AS voxels, "
+        "count(*)::UBIGINT AS chunks FROM rows GROUP BY label ORDER BY voxels DESC, label"
     )
 
 
@@ -110,7 +140,7 @@ def _compared(connection: Any, path: str, rows: int, voxels: int) -> tuple[int, 
     """Rows and segments, if what was sorted is what the shards gave."""
     ((segments, sorted_rows, sorted_voxels),) = connection.execute(
         "SELECT count(*), coalesce(sum(chunks), 0)::UBIGINT, coalesce(sum(voxels), 0)::UBIGINT "
-        "FROM built.segments"
+        "FROM segments"
     ).fetchall()
     if (sorted_rows, sorted_voxels) != (rows, voxels):
         raise SegmentIndexError(
@@ -132,14 +162,14 @@ def _describe(
     columns += [[shard.stamp[i] for _, shard in shards] for i in range(2)]
     columns += [[shard[i] for _, shard in shards] for i in range(1, 5)]
     connection.execute(
-        "CREATE TABLE built.shards AS SELECT unnest(?::UBIGINT[]) AS number, "
+        "CREATE TABLE shards AS SELECT unnest(?::UBIGINT[]) AS number, "
         "unnest(?::BIGINT[]) AS size, unnest(?::BIGINT[]) AS mtime_ns, "
         "unnest(?::VARCHAR[]) AS rows_file, unnest(?::BIGINT[]) AS rows, "
         "unnest(?::BOOLEAN[]) AS is_partial, unnest(?::BIGINT[]) AS damage",
         columns,
     )
     connection.execute(
-        "CREATE TABLE built.about AS SELECT ?::UINTEGER AS version, ? AS question, ? AS created, "
+        "CREATE TABLE about AS SELECT ?::UINTEGER AS version, ? AS question, ? AS created, "
         "? AS program, ?::BIGINT AS rows, ?::BIGINT AS segments",
         [INDEX_VERSION, question, created, f"shardreader {__version__}", rows, segments],
     )

@@ -1,6 +1,6 @@
 """The rows of one shard, written to a file that appears only when it is whole. Floor 5.
 
-A Parquet file, sorted by chunk and label, whose metadata say what it was made of.
+A Parquet file, sorted by chunk, whose metadata say what it was made of.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Collection
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,12 @@ from shardreader.sharding import ShardingSpec
 
 __all__ = ["RowFile", "read_facts"]
 
-# So many wait in memory, of 20 bytes each; a shard of FAFB-FFN1 has some 600,000.
-_ROWS_AT_A_TIME = 1 << 20
+# So many are kept in memory, of 24 bytes each; a shard of FAFB-FFN1 has some 600,000. What is more
+# goes to DuckDB, which has the disk for it.
+_MOST_IN_MEMORY = 1 << 21
 _FACTS = "shardreader"
+_Rows: TypeAlias = "tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.int64]]"
+_NO_ROWS: _Rows = np.zeros(0, np.uint64), np.zeros(0, np.uint64), np.zeros(0, np.int64)
 _ADVICE = "is there room on the drive, and may it be written? Go on with --resume"
 
 
@@ -49,14 +52,10 @@ class RowFile:
     def __init__(self, path: str) -> None:
         self._path = path
         self._part = f"{path}.{os.getpid()}.{id(self)}.part"
-        self._chunks: list[NDArray[np.uint64]] = []
-        self._labels: list[NDArray[np.uint64]] = []
-        self._voxels: list[NDArray[np.int64]] = []
-        self._waiting = 0
+        self._waiting: list[_Rows] = []
+        self._waiting_rows = 0
+        self._has_table = False
         self._connection = cursor()
-        self._connection.execute(
-            "CREATE TEMP TABLE rows (label UBIGINT, chunk UBIGINT, voxels UINTEGER)"
-        )
 
     def __enter__(self) -> RowFile:
         return self
@@ -78,16 +77,14 @@ class RowFile:
         voxels: NDArray[np.int64],
     ) -> None:
         """Add rows of a chunk and a segment, all of shape (n,)."""
-        self._chunks.append(chunk_ids)
-        self._labels.append(labels)
-        self._voxels.append(voxels)
-        self._waiting += len(labels)
-        if self._waiting >= _ROWS_AT_A_TIME:
-            self._flush()
+        self._waiting.append((labels, chunk_ids, voxels))
+        self._waiting_rows += len(labels)
+        if self._waiting_rows >= _MOST_IN_MEMORY:
+            self._move_to_table()
 
     def drop_minishards(self, spec: ShardingSpec, minishards: Collection[int]) -> None:
         """Take back the rows of all chunks of these minishards."""
-        self._flush()
+        self._move_to_table()
         chunks = self._connection.execute("SELECT DISTINCT chunk FROM rows").fetchnumpy()["chunk"]
         _, numbers = spec.locate(chunks)
         doubtful = chunks[np.isin(numbers, np.array(sorted(minishards), np.uint64))]
@@ -108,36 +105,49 @@ class RowFile:
         SegmentIndexError
             It cannot be written.
         """
-        self._flush()
+        if self._has_table:
+            self._move_to_table()
         with told(self._path, "write the rows of a shard", _ADVICE):
+            if not self._has_table:
+                # As they come they are all but sorted, which DuckDB has no use of.
+                self._connection.register("rows", self._taken(by_chunk=True))
             ((rows, voxels),) = self._connection.execute(
                 "SELECT count(*), coalesce(sum(voxels), 0)::UBIGINT FROM rows"
             ).fetchall()
             facts = {**facts, "rows": rows, "voxels": voxels}
             text = quoted(json.dumps(facts, separators=(",", ":")))
+            order = " ORDER BY chunk" if self._has_table else ""
             target = f"{quoted(self._part)} (FORMAT parquet, COMPRESSION zstd"
             self._connection.execute(
-                "COPY (SELECT * FROM rows ORDER BY chunk, label) TO "  # noqa: S608 (quoted)
-                f"{target}, KV_METADATA {{{_FACTS}: {text}}})"
+                f"COPY (SELECT label, chunk, voxels::UINTEGER AS voxels FROM rows{order}) "  # noqa: S608
+                f"TO {target}, KV_METADATA {{{_FACTS}: {text}}})"
             )
         with open(self._part, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(self._part, self._path)
         return rows, voxels
 
-    def _flush(self) -> None:
-        if not self._waiting:
-            return
-        rows = {
-            "label": np.concatenate(self._labels),
-            "chunk": np.concatenate(self._chunks),
-            "voxels": np.concatenate(self._voxels),
-        }
+    def _move_to_table(self) -> None:
         with told(self._path, "keep the rows of a shard", _ADVICE):
-            self._connection.register("added", rows)
+            if not self._has_table:
+                self._connection.execute(
+                    "CREATE TEMP TABLE rows (label UBIGINT, chunk UBIGINT, voxels UINTEGER)"
+                )
+                self._has_table = True
+            self._connection.register("added", self._taken(by_chunk=False))
             self._connection.execute("INSERT INTO rows SELECT label, chunk, voxels FROM added")
             self._connection.unregister("added")
-        self._chunks, self._labels, self._voxels, self._waiting = [], [], [], 0
+
+    def _taken(self, *, by_chunk: bool) -> dict[str, NDArray[Any]]:
+        """The rows that wait, which then wait no more."""
+        parts = [_NO_ROWS, *self._waiting]
+        labels, chunks, voxels = (np.concatenate([part[i] for part in parts]) for i in range(3))
+        self._waiting, self._waiting_rows = [], 0
+        rows = {"label": labels, "chunk": chunks, "voxels": voxels}
+        if not by_chunk:
+            return rows
+        order = np.argsort(chunks, kind="stable")
+        return {name: column[order] for name, column in rows.items()}
 
 
 def read_facts(path: str) -> dict[str, Any] | None:
