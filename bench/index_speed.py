@@ -2,7 +2,7 @@
 
     python -m bench.index_speed PATH [--shards LIST] [--threads N]
 
-Builds the index in a temporary directory, in turn with `verify --level full` of the same shards.
+Builds the index in temporary directories, in turn with `verify --level full` of the same shards.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def main() -> None:
             verify = seconds(
                 lambda: shardreader.verify(path, scale=0, allow_absent=True, **options)
             )
-            index = seconds(lambda: shardreader.build_index(path, out=out, **options))
+            with tempfile.TemporaryDirectory(dir=out) as fresh:
+                index = seconds(lambda: shardreader.build_index(path, out=fresh, **options))
             walls.append(index[0] / verify[0])
             cpus.append(index[1] / verify[1])
             seconds_each.append((verify[0], index[0]))

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cli import REPOSITORY
+from cli import REPOSITORY, assert_refused, run_here
 from segment_truth import built, said_by_cell
 from shard_builder import TinyVolume, block_label, encode, tiny_chunk
 
@@ -26,6 +26,7 @@ from shardreader import NotDownloadedError, SegmentIndexError, UnknownSegmentErr
 from shardreader.coverage import Coverage, encode_coverage
 from shardreader.manifest import FileRecord, Manifest, ScaleManifest
 from shardreader.segment_index import shard_rows
+from shardreader.segment_index.build_lock import only_build
 from shardreader.shard_ranges import ShardRanges
 
 INDEX = "shardreader-index/tiny"
@@ -316,6 +317,11 @@ def test_a_killed_build_goes_on(tmp_path: Path) -> None:
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.02)
+    # While it is at work nobody else is, here or in another process.
+    refused = run_here("index", tiny.path, "--out", out)
+    assert_refused(refused, f"{out / 'tiny'}: another build of this index is at work", "stop it")
+    with pytest.raises(SegmentIndexError, match="another build"):
+        shardreader.build_index(tiny.path, out=out, resume=True)
     process.send_signal(signal.SIGKILL if os.name != "nt" else signal.SIGTERM)
     process.wait()
     assert not (out / "tiny" / "segments.duckdb").exists()
@@ -329,7 +335,32 @@ def test_a_killed_build_goes_on(tmp_path: Path) -> None:
         *(clean.rows, clean.segments, clean.voxels),
     )
     assert len(list(rows.iterdir())) == 2
-    assert len(list((out / "tiny").iterdir())) == 2
+    assert {entry.name for entry in (out / "tiny").iterdir()} == {
+        *("segments.duckdb", "rows", "building.lock"),
+    }
+
+
+def test_a_look_up_neither_waits_for_a_build_nor_writes(tiny: TinyVolume) -> None:
+    built(tiny.write().path)
+    folder = tiny.path / INDEX
+    (folder / "building.lock").unlink()
+    before = {path: path.stat().st_mtime_ns for path in [folder, *folder.rglob("*")]}
+    with shardreader.open_volume(tiny.path) as volume:
+        assert volume.segment(block_label(3, 1)).voxel_count == 512
+        assert len(volume.segments_in(volume.bounds).labels) == 128
+    assert before == {path: path.stat().st_mtime_ns for path in [folder, *folder.rglob("*")]}
+    with only_build(str(folder)), shardreader.open_volume(tiny.path) as volume:
+        assert volume.segment(block_label(3, 1)).voxel_count == 512
+        with pytest.raises(SegmentIndexError, match="another build"):
+            shardreader.build_index(tiny.path)
+    built(tiny.path)
+
+
+def test_a_drive_that_cannot_lock(tiny: TinyVolume) -> None:
+    folder = tiny.write().path / INDEX
+    (folder / "building.lock").mkdir(parents=True)
+    with pytest.raises(SegmentIndexError, match=r"building.lock: cannot be locked .*--out"):
+        shardreader.build_index(tiny.path)
 
 
 def test_row_files_that_are_not_believed(tiny: TinyVolume, read: list[int]) -> None:
@@ -375,24 +406,3 @@ def test_threads_and_a_fork(tiny: TinyVolume) -> None:
         child.join(timeout=60)
         assert child.exitcode == 0
         assert volume.segment(block_label(3, 1)).voxel_count == 512
-
-
-@pytest.mark.slow
-def test_on_a_cluster_of_processes_the_index_is_the_same(tmp_path: Path) -> None:
-    distributed = pytest.importorskip("distributed")
-    tiny = TinyVolume(tmp_path / "tiny").write()
-    alone = built(tiny.path, out=tmp_path / "alone")
-    cluster = distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
-    )
-    with cluster, distributed.Client(cluster) as client:
-        many = shardreader.build_index(tiny.path, out=tmp_path / "many", client=client)
-    assert (many.rows, many.segments, many.voxels, many.coverage) == (
-        *(alone.rows, alone.segments, alone.voxels, alone.coverage),
-    )
-    tables = []
-    for out in ("alone", "many"):
-        with shardreader.open_volume(tiny.path, index=tmp_path / out) as volume:
-            table = volume.segments(min_voxels=1)
-            tables.append((table.labels.tolist(), table.voxel_counts.tolist()))
-    assert tables[0] == tables[1]

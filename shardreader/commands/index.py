@@ -66,6 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     from shardreader.errors import ClusterError, ReadError, ShardReaderError
     from shardreader.open_files import read_volume_files
+    from shardreader.segment_index.build_lock import IndexLockedError
     from shardreader.segment_index.building import Build
     from shardreader.workers import cores
 
@@ -91,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
             except KeyboardInterrupt:
                 say("interrupted; go on with the same command and --resume")
                 return _INTERRUPTED
-            except ClusterError as error:
+            except (ClusterError, IndexLockedError) as error:
                 raise CommandError(str(error), NOT_RUN) from error
             except ReadError as error:
                 raise CommandError(str(error), INCOMPLETE) from error

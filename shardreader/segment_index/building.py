@@ -14,6 +14,7 @@ from shardreader.findings import FileStamp, Finding, Severity, ShardTotals
 from shardreader.listed_source import now
 from shardreader.open_files import VolumeFiles, read_volume_files
 from shardreader.runner import Runner
+from shardreader.segment_index.build_lock import only_build
 from shardreader.segment_index.publishing import Published, publish, remove_other_rows
 from shardreader.segment_index.report import IndexReport
 from shardreader.segment_index.shard_rows import IndexJob, ShardRows, index_shard, kept_rows
@@ -81,7 +82,8 @@ def build_index(
     InfoError
         Not a volume, or not one that has a segment index.
     SegmentIndexError
-        The index cannot be written, or DuckDB is not installed.
+        The index cannot be written, another build is at work in its directory, or DuckDB is not
+        installed.
     OutOfBoundsError
         None of the `shards` can hold a chunk.
     ReadError
@@ -155,6 +157,10 @@ class Build:
             As `build_index`; what is done is kept for ``resume``.
         """
         self._make_folder()
+        with only_build(self.folder):
+            return self._run(sort_threads)
+
+    def _run(self, sort_threads: int) -> IndexReport:
         waiting = list(self._kept_or_waiting())
         resumed = len(self._done)
         self._total_bytes = self._done_bytes + sum(job.stamp.size for job in waiting)

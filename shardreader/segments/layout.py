@@ -6,6 +6,7 @@
   name only when it is whole.
 - ``rows/*.parquet``: the rows of each shard, sorted by chunk. A shard that is indexed again gets a
   file of another name, so that a published index keeps what it was made of.
+- ``building.lock``: empty; locked while a build works here.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ __all__ = [
     "INDEX_DIRECTORY",
     "INDEX_FILE",
     "INDEX_VERSION",
+    "LOCK_FILE",
     "ROWS_DIRECTORY",
     "index_folder",
     "question_digest",
@@ -31,6 +33,7 @@ __all__ = [
 INDEX_DIRECTORY = "shardreader-index"
 INDEX_FILE = "segments.duckdb"
 ROWS_DIRECTORY = "rows"
+LOCK_FILE = "building.lock"
 INDEX_VERSION = 1
 _DOTS = (".", "..")
 
