@@ -67,7 +67,8 @@ def only_build(folder: str) -> Iterator[None]:
 def _refused(folder: str, path: str, error: sqlite3.Error) -> SegmentIndexError:
     if getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY") or "locked" in str(error):
         return IndexLockedError(
-            f"{folder}: another build of this index is at work; wait for its end, or stop it"
+            f"{folder}: another build of this index is at work; wait for its end, or stop it (if "
+            "there is none the drive cannot lock files: name another one with --out)"
         )
     return SegmentIndexError(
         f"{path}: cannot be locked ({error}); name a directory for the index on another drive with "

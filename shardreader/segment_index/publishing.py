@@ -27,7 +27,7 @@ _MEMORY = "2GB"
 _FEW_ROWS = 1 << 18
 # The oldest form that all supported versions of DuckDB write and read.
 _STORAGE = "v1.2.0"
-_ADVICE = "is there room on the drive, and may it be written? Go on with --resume"
+_ADVICE = "is there room on the drive, and may it be written? Go on with --resume, or with --out"
 
 
 class Published(NamedTuple):

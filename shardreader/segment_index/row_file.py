@@ -25,7 +25,7 @@ _MOST_IN_MEMORY = 1 << 21
 _FACTS = "shardreader"
 _Rows: TypeAlias = "tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.int64]]"
 _NO_ROWS: _Rows = np.zeros(0, np.uint64), np.zeros(0, np.uint64), np.zeros(0, np.int64)
-_ADVICE = "is there room on the drive, and may it be written? Go on with --resume"
+_ADVICE = "is there room on the drive, and may it be written? Go on with --resume, or with --out"
 
 
 class RowFile:

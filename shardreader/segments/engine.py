@@ -14,6 +14,12 @@ from shardreader.errors import SegmentIndexError
 __all__ = ["connect", "cursor", "process_lock", "quoted", "told"]
 
 _MEMORY = "1GB"
+# Some network drives do not lock files, not even for reading.
+_NO_LOCK = "Could not set lock"
+_ELSEWHERE = (
+    "where nothing else has it open, the drive cannot lock files: have the index on another drive "
+    "(--out and --index; in Python out= and index=)"
+)
 # By process: a forked child cannot use what its parent made, and must not close it.
 _locks: dict[int, threading.Lock] = {}
 _shared: dict[int, Any] = {}
@@ -101,4 +107,5 @@ def told(path: str, action: str, advice: str) -> Iterator[None]:
         yield
     except duckdb.Error as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        advice = _ELSEWHERE if _NO_LOCK in reason else advice
         raise SegmentIndexError(f"{path}: cannot {action}: {reason}; {advice}") from error
