@@ -17,7 +17,15 @@ from typing import Any, NamedTuple, Protocol
 from shardreader.errors import ReadError, ShardError
 from shardreader.fork_gate import not_forking
 
-__all__ = ["FileIdentity", "FileVersion", "LocalStore", "StaleFileError", "Store"]
+__all__ = [
+    "FileIdentity",
+    "FileVersion",
+    "LocalStore",
+    "StaleFileError",
+    "Store",
+    "TooLargeError",
+    "read_whole",
+]
 
 # macOS allows a process 256 descriptors.
 MOST_HANDLES = 64
@@ -87,6 +95,14 @@ class Store(Protocol):
 
 class StaleFileError(Exception):
     """The file is no longer the one that the read was planned for. Never leaves the package."""
+
+
+class TooLargeError(Exception):
+    """A document is larger than it may be; `size` in bytes. Never leaves the package."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size
 
 
 class _Handle:
@@ -282,6 +298,39 @@ class LocalStore:
             if handle.users == 0:
                 del self._handles[name]
                 self._shut(handle)
+
+
+def read_whole(path: str, most_bytes: int) -> bytes | None:
+    """The whole of a small local file, in as few calls of the system as can be; None for no file.
+
+    Raises
+    ------
+    TooLargeError
+        It has more than `most_bytes`.
+    StaleFileError
+        It changes while it is read.
+    ReadError, ShardError
+        As `LocalStore.identity`.
+    """
+    with not_forking():
+        try:
+            descriptor = os.open(path, _READ_FLAGS)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise read_error(path, "open it", error) from error
+        try:
+            identity = _identity(path, os.fstat(descriptor))
+            if identity.size > most_bytes:
+                raise TooLargeError(identity.size)
+            data = _read_at(_Handle(descriptor, identity), 0, identity.size + 1)
+        except OSError as error:
+            raise read_error(path, "read it", error) from error
+        finally:
+            os.close(descriptor)
+    if len(data) != identity.size:
+        raise StaleFileError(path)
+    return data
 
 
 def _identity(path: str, found: os.stat_result) -> FileIdentity:
