@@ -12,6 +12,7 @@ __all__ = ["not_forking"]
 _lock = threading.Lock()
 _changed = threading.Condition(_lock)
 _inside = 0
+_waiting = 0
 
 
 class _NotForking:
@@ -26,7 +27,7 @@ class _NotForking:
         global _inside  # noqa: PLW0603
         with _lock:
             _inside -= 1
-            if not _inside:
+            if _waiting and not _inside:
                 _changed.notify_all()
 
 
@@ -42,9 +43,12 @@ def not_forking() -> _NotForking:
 
 
 def _before() -> None:
+    global _waiting  # noqa: PLW0603
     _changed.acquire()
+    _waiting += 1
     while _inside:
         _changed.wait()
+    _waiting -= 1
 
 
 if hasattr(os, "register_at_fork"):

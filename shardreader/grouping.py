@@ -5,18 +5,19 @@ int64 and uint64 are not mixed in the kernels: to numba the result would be a fl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
 from shardreader.compiling import compile_cached, inlined
+from shardreader.errors import PointStatus
 from shardreader.grid import ChunkGrid, Triple
 
 __all__ = ["GroupedPoints", "group_points", "sort_by_key"]
 
+_OUT_OF_BOUNDS = int(PointStatus.OUT_OF_BOUNDS)
 _DIGIT_BITS = 11
 _DIGITS = 1 << _DIGIT_BITS
 # A count for each cell that points could be in, while these stay in a core's cache or are not
@@ -60,33 +61,43 @@ _inlined_split = inlined(_split)
 
 
 def _extent(
-    voxels: NDArray[np.int64], status: NDArray[np.uint8], lower: Triple, edges: Triple
-) -> tuple[int, ...]:
-    """The first cell and the number of cells that points of status 0 span, and their number."""
+    voxels: NDArray[np.int64],
+    status: NDArray[np.uint8],
+    grid: NDArray[np.int64],
+    outside: int,
+    found: NDArray[np.int64],
+) -> None:
+    """Judge which points lie in the volume; the span of cells of those of status 0.
+
+    `found` becomes the first cell, the number of cells along each axis, and the number of points.
+    """
     count = 0
-    low_x = low_y = low_z = high_x = high_y = high_z = np.int64(0)
+    low_x = low_y = low_z = np.int64((1 << 63) - 1)
+    high_x = high_y = high_z = np.int64(-(1 << 63))
     for i in range(status.size):
         if status[i] != 0:
             continue
         x, y, z = voxels[i, 0], voxels[i, 1], voxels[i, 2]
-        if count == 0:
-            low_x, low_y, low_z = x, y, z
-            high_x, high_y, high_z = x, y, z
+        if not (
+            grid[0, 0] <= x < grid[1, 0]
+            and grid[0, 1] <= y < grid[1, 1]
+            and grid[0, 2] <= z < grid[1, 2]
+        ):
+            status[i] = outside
+            continue
         low_x, low_y, low_z = min(low_x, x), min(low_y, y), min(low_z, z)
         high_x, high_y, high_z = max(high_x, x), max(high_y, y), max(high_z, z)
         count += 1
-    first_x = (low_x - lower[0]) // edges[0]
-    first_y = (low_y - lower[1]) // edges[1]
-    first_z = (low_z - lower[2]) // edges[2]
-    return (
-        first_x,
-        first_y,
-        first_z,
-        (high_x - lower[0]) // edges[0] - first_x + 1,
-        (high_y - lower[1]) // edges[1] - first_y + 1,
-        (high_z - lower[2]) // edges[2] - first_z + 1,
-        count,
-    )
+    found[6] = count
+    if count == 0:
+        found[:6] = 0
+        return
+    found[0] = (low_x - grid[0, 0]) // grid[2, 0]
+    found[1] = (low_y - grid[0, 1]) // grid[2, 1]
+    found[2] = (low_z - grid[0, 2]) // grid[2, 2]
+    found[3] = (high_x - grid[0, 0]) // grid[2, 0] - found[0] + 1
+    found[4] = (high_y - grid[0, 1]) // grid[2, 1] - found[1] + 1
+    found[5] = (high_z - grid[0, 2]) // grid[2, 2] - found[2] + 1
 
 
 def _key(
@@ -130,64 +141,64 @@ def _pack(
         packed[i] = np.uint64(x | y << bits[0] | z << (bits[0] + bits[1]))
 
 
-def _count_and_place(
+def _sort_by_counting(
     voxels: NDArray[np.int64],
     status: NDArray[np.uint8],
-    lower: Triple,
-    edges: Triple,
-    shifts: Triple,
-    cells: Triple,
+    grid: NDArray[np.int64],
+    found: NDArray[np.int64],
     bits: tuple[int, int],
     keys: NDArray[np.int32],
     places: NDArray[np.int64],
     order: NDArray[np.int64],
     packed: NDArray[np.uint64],
+    cells: NDArray[np.int64],
+    shapes: NDArray[np.int64],
+    firsts: NDArray[np.int64],
 ) -> int:
     """Count the points of each cell, then put each point behind those of its cell before it.
 
-    Returns how many cells have points; a cell's place is then behind the last of its points.
+    Lists the cells that have points, and where the points of each begin; returns their number.
     """
-    filled = 0
+    first = (found[0], found[1], found[2])
+    spanned = (found[3], found[4], found[5])
+    edges = (grid[2, 0], grid[2, 1], grid[2, 2])
+    shifts = (grid[3, 0], grid[3, 1], grid[3, 2])
+    lower = (
+        grid[0, 0] + first[0] * edges[0],
+        grid[0, 1] + first[1] * edges[1],
+        grid[0, 2] + first[2] * edges[2],
+    )
+    for key in range(places.size):
+        places[key] = 0
     for i in range(status.size):
         if status[i] == 0:
-            key, _, _, _ = _inlined_key(voxels, i, lower, edges, shifts, cells)
+            key, _, _, _ = _inlined_key(voxels, i, lower, edges, shifts, spanned)
             keys[i] = key
             places[key] += 1
     before = np.int64(0)
+    filled = 0
     for key in range(places.size):
         count = places[key]
         places[key] = before
+        if count:
+            cells[filled, 0] = first[0] + key % spanned[0]
+            cells[filled, 1] = first[1] + key // spanned[0] % spanned[1]
+            cells[filled, 2] = first[2] + key // (spanned[0] * spanned[1])
+            for axis in range(3):
+                corner = grid[0, axis] + cells[filled, axis] * grid[2, axis]
+                shapes[filled, axis] = min(grid[2, axis], grid[1, axis] - corner)
+            firsts[filled] = before
+            filled += 1
         before += count
-        filled += count > 0
+    firsts[filled] = before
     for i in range(status.size):
         if status[i] == 0:
-            _, x, y, z = _inlined_key(voxels, i, lower, edges, shifts, cells)
+            _, x, y, z = _inlined_key(voxels, i, lower, edges, shifts, spanned)
             target = places[keys[i]]
             places[keys[i]] = target + 1
             order[target] = i
             packed[target] = np.uint64(x | y << bits[0] | z << (bits[0] + bits[1]))
     return filled
-
-
-def _collect(
-    places: NDArray[np.int64],
-    first_cell: Triple,
-    spanned: Triple,
-    cells: NDArray[np.int64],
-    firsts: NDArray[np.int64],
-) -> None:
-    """List the cells that have points, and where the points of each begin."""
-    at = 0
-    before = np.int64(0)
-    for key in range(places.size):
-        if places[key] > before:
-            cells[at, 0] = first_cell[0] + key % spanned[0]
-            cells[at, 1] = first_cell[1] + key // spanned[0] % spanned[1]
-            cells[at, 2] = first_cell[2] + key // (spanned[0] * spanned[1])
-            firsts[at] = before
-            before = places[key]
-            at += 1
-    firsts[at] = before
 
 
 _integers = types.Array(types.int64, 1, "C")
@@ -202,37 +213,33 @@ _sort_once = compile_cached(
     _radix_pass,
     types.void(_integers, _integers, _integers, _integers, types.int64, _integers),
 )
-_extent_of = compile_cached(
+_table = types.Array(types.int64, 2, "C")
+_find_extent = compile_cached(
     _extent,
-    types.UniTuple(types.int64, 7)(  # type: ignore[no-untyped-call]
-        _points, _statuses, _triple, _triple
-    ),
+    types.void(_points, types.Array(types.uint8, 1, "C"), _points, types.uint8, _integers),
 )
 _find_keys = compile_cached(_keys_of_points, types.void(_points, _rows, *_place, _integers))
 _pack_points = compile_cached(_pack, types.void(_points, _rows, *_place, _pair, _packed))
 _count_sort = compile_cached(
-    _count_and_place,
+    _sort_by_counting,
     types.int64(
         _points,
         _statuses,
-        *_place,
+        _points,
+        _rows,
         _pair,
         types.Array(types.int32, 1, "C"),
         _integers,
         _integers,
         _packed,
+        _table,
+        _table,
+        _integers,
     ),
 )
 
 
-_list_cells = compile_cached(
-    _collect,
-    types.void(_rows, _triple, _triple, types.Array(types.int64, 2, "C"), _integers),
-)
-
-
-@dataclass(frozen=True, eq=False)
-class GroupedPoints:
+class GroupedPoints(NamedTuple):
     """Points sorted by chunk, in input order within a chunk.
 
     Attributes
@@ -244,6 +251,8 @@ class GroupedPoints:
     bits : (int, int)
     cells : ndarray of int64, shape (g, 3)
         Grid cells of the chunks.
+    shapes : ndarray of int64, shape (g, 3)
+        Their extents in voxels, clipped.
     firsts : ndarray of int64, shape (g + 1,)
         The points of ``cells[i]`` are ``order[firsts[i]:firsts[i + 1]]``.
     """
@@ -252,6 +261,7 @@ class GroupedPoints:
     packed: NDArray[np.uint64]
     bits: tuple[int, int]
     cells: NDArray[np.int64]
+    shapes: NDArray[np.int64]
     firsts: NDArray[np.int64]
 
 
@@ -264,45 +274,55 @@ def group_points(
     ----------
     voxels : ndarray of int64, shape (n, 3), C order
     status : ndarray of uint8, shape (n,)
-        0 for the points that count; they lie inside the volume.
+        0 for the points that count; of those outside the grid it becomes OUT_OF_BOUNDS.
 
     Examples
     --------
-    >>> grid = ChunkGrid((100, 100, 100), (0, 0, 0), (16, 10, 8))
-    >>> voxels = np.array([[50, 5, 8], [17, 5, 8], [-9, 0, 0]])
-    >>> found = group_points(voxels, np.array([0, 0, 2], np.uint8), grid)
-    >>> found.order.tolist(), found.cells.tolist(), found.firsts.tolist()
-    ([1, 0], [[1, 0, 1], [3, 0, 1]], [0, 1, 2])
+    >>> grid = ChunkGrid((100, 100, 100), (-20, 0, 0), (16, 10, 8))
+    >>> voxels = np.array([[50, 5, 8], [17, 5, 8], [-9, 0, 0], [90, 0, 0]])
+    >>> status = np.array([0, 0, 2, 0], np.uint8)
+    >>> found = group_points(voxels, status, grid)
+    >>> found.order.tolist(), found.cells.tolist(), found.firsts.tolist(), status.tolist()
+    ([1, 0], [[2, 0, 1], [4, 0, 1]], [0, 1, 2], [0, 0, 2, 3])
     >>> found.packed.tolist(), found.bits
-    ([81, 82], (4, 4))
+    ([85, 86], (4, 4))
     """
-    edges, lower = grid.chunk_size, grid.voxel_offset
+    edges, table = grid.chunk_size, grid.table
     bits = ((edges[0] - 1).bit_length(), (edges[1] - 1).bit_length())
-    *reach, count = _extent_of(voxels, status, lower, edges)
+    found: NDArray[np.int64] = np.empty(7, dtype=np.int64)
+    _find_extent(voxels, status, table, _OUT_OF_BOUNDS, found)
+    *reach, count = found.tolist()
     order: NDArray[np.int64] = np.empty(count, dtype=np.int64)
     packed: NDArray[np.uint64] = np.empty(count, dtype=np.uint64)
     first, spanned = tuple(reach[:3]), tuple(reach[3:])
-    x, y, z = spanned if count else (0, 0, 0)
-    shifts = tuple((e - 1).bit_length() if e & (e - 1) == 0 else -1 for e in edges)
+    x, y, z = spanned
+    number = x * y * z
+    if number <= _MOST_COUNTS + count:
+        most = min(number, count)
+        cells, shapes = np.empty((2, most, 3), dtype=np.int64)
+        firsts: NDArray[np.int64] = np.empty(most + 1, dtype=np.int64)
+        keys: NDArray[np.int32] = np.empty(len(status), dtype=np.int32)
+        places: NDArray[np.int64] = np.empty(number, dtype=np.int64)
+        filled = _count_sort(
+            *(voxels, status, table, found, bits, keys, places, order, packed),
+            *(cells, shapes, firsts),
+        )
+        return GroupedPoints(
+            order, packed, bits, cells[:filled], shapes[:filled], firsts[: filled + 1]
+        )
+    lower, shifts = table[0].tolist(), tuple(table[3].tolist())
     corner = tuple(o + f * e for o, f, e in zip(lower, first, edges, strict=True))
     place = (corner, edges, shifts, spanned)
-    if x * y * z <= _MOST_COUNTS + count:
-        places: NDArray[np.int64] = np.zeros(x * y * z, dtype=np.int64)
-        keys: NDArray[np.int32] = np.empty(len(status), dtype=np.int32)
-        filled = _count_sort(voxels, status, *place, bits, keys, places, order, packed)
-        cells: NDArray[np.int64] = np.empty((filled, 3), dtype=np.int64)
-        firsts: NDArray[np.int64] = np.empty(filled + 1, dtype=np.int64)
-        _list_cells(places, first, spanned, cells, firsts)
-    else:
-        valid = np.flatnonzero(status == 0)
-        scattered: NDArray[np.int64] = np.empty(count, dtype=np.int64)
-        _find_keys(voxels, valid, *place, scattered)
-        sequence, distinct, firsts = sort_by_key(scattered)
-        order = valid[sequence]
-        _pack_points(voxels, order, *place, bits, packed)
-        of_each = (distinct % x, distinct // x % y, distinct // (x * y))
-        cells = np.stack([axis + start for axis, start in zip(of_each, first, strict=True)], axis=1)
-    return GroupedPoints(order, packed, bits, cells, firsts)
+    valid = np.flatnonzero(status == 0)
+    scattered: NDArray[np.int64] = np.empty(count, dtype=np.int64)
+    _find_keys(voxels, valid, *place, scattered)
+    sequence, distinct, firsts = sort_by_key(scattered)
+    order = valid[sequence]
+    _pack_points(voxels, order, *place, bits, packed)
+    of_each = (distinct % x, distinct // x % y, distinct // (x * y))
+    cells = np.stack([axis + start for axis, start in zip(of_each, first, strict=True)], axis=1)
+    _, shapes = grid.cell_extents(cells)
+    return GroupedPoints(order, packed, bits, cells, np.ascontiguousarray(shapes), firsts)
 
 
 def sort_by_key(

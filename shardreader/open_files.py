@@ -105,8 +105,8 @@ def read_volume_files(
     if is_remote(path):
         return _read_remote(path, scale, manifest_path)
     directory = directory_of(path)
-    volume = read_info(directory)
     where = os.path.join(directory, "info")
+    volume = _read_info(directory, where)
     chosen = select_scale(volume, scale, where)
     check_supported(volume, chosen, where)
     return VolumeFiles(
@@ -185,7 +185,11 @@ def check_supported(volume: VolumeInfo, scale: ScaleInfo, where: str) -> None:
 
 def read_info(directory: str) -> VolumeInfo:
     """The parsed ``info`` of a local volume."""
-    data = _read_document(os.path.join(directory, "info"), INFO_BYTES_LIMIT)
+    return _read_info(directory, os.path.join(directory, "info"))
+
+
+def _read_info(directory: str, where: str) -> VolumeInfo:
+    data = _read_document(where, INFO_BYTES_LIMIT)
     if data is None:
         if not os.path.isdir(directory):
             there = "a file, not a directory" if os.path.exists(directory) else "no such directory"
@@ -194,7 +198,7 @@ def read_info(directory: str) -> VolumeInfo:
             f"{directory}: has no file `info`, so it is not a precomputed volume; give the "
             "directory that holds it (of the volume, not of one of its scales)"
         )
-    return parse_info(data, os.path.join(directory, "info"))
+    return parse_info(data, where)
 
 
 def read_manifest(directory: str, path: str | None) -> Manifest | None:

@@ -31,9 +31,8 @@ class PointRead:
     Parameters
     ----------
     voxels : ndarray of int64, shape (n, 3)
-        Inside the volume where `status` is OK.
     status : ndarray of uint8, shape (n,)
-        Filled in.
+        OK for those to look up; filled in.
 
     Attributes
     ----------
@@ -67,15 +66,14 @@ class PointRead:
             from shardreader.grouping import group_points
 
         grouped = group_points(self.voxels, self.status, self._grid)
-        self.cells, self._firsts = grouped.cells, grouped.firsts
+        self.cells, self._shapes, self._firsts = grouped.cells, grouped.shapes, grouped.firsts
         self.batch = PointBatch(
             grouped.packed, grouped.bits, grouped.order, self._labels, self.status
         )
-        self._shapes = np.ascontiguousarray(self._grid.cell_extents(self.cells)[1])
 
     def settle(self, found: Found, rows: NDArray[np.intp]) -> None:
         """Give points whose chunk is not stored the status of the chunk."""
-        at = np.flatnonzero(found.status != PointStatus.OK)
+        at = found.status.nonzero()[0]  # OK is 0
         if len(at) == 0:
             return
         begins = self._firsts[rows[at]]
@@ -160,6 +158,8 @@ def refuse_points(
 
     The exception carries the whole answer in ``labels`` and ``status``.
     """
+    if not np.count_nonzero(read.status):
+        return
     counts = np.bincount(read.status, minlength=len(PointStatus))
     total = len(read.status)
     error: Exception | None = None

@@ -297,7 +297,7 @@ class Volume(ToDask, PicturedVolume, SegmentQuestions):
             units=units,
             resolution=resolution,
             voxel_size=self.resolution,
-            bounds=self.bounds,
+            bounds=None,
         )
         read = PointRead(self._grid, self._decoder, voxels, status, self.dtype, self.num_channels)
         visit_chunks(

@@ -114,7 +114,7 @@ class _NoLibrary:
 
 def test_where_the_functions_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     assert deflate._deflate.__file__
-    monkeypatch.setattr(libdeflate, "_functions", [0, 0])
+    monkeypatch.setattr(libdeflate, "_functions", [0, 0, 0])
     monkeypatch.setattr(libdeflate, "_judged", [])
     monkeypatch.setattr(ctypes, "CDLL", _NoLibrary)
     assert not libdeflate.usable()
