@@ -17,7 +17,7 @@ from shardreader import positioned_read
 from shardreader.compiling import compile_cached, inlined
 from shardreader.positioned_read import read_exactly
 
-__all__ = ["inflate_some", "read_index", "read_some"]
+__all__ = ["read_index", "read_some"]
 
 _WORD = 8
 _SMALLEST_GZIP = 18
@@ -106,35 +106,6 @@ def _inflate_one(
 inflate_one = inlined(_inflate_one)
 
 
-def _inflate_some(
-    function: int,
-    decompressor: int,
-    stored: NDArray[np.uint8],
-    starts: NDArray[np.int64],
-    ends: NDArray[np.int64],
-    first: int,
-    most_bytes: int,
-    arena: NDArray[np.uint8],
-    used: NDArray[np.int64],
-    offsets: NDArray[np.int64],
-    lengths: NDArray[np.int64],
-) -> int:
-    at = np.int64(0)
-    row = first
-    while row < starts.size:
-        length = inflate_one(
-            function, decompressor, stored, starts[row], ends[row], most_bytes, arena, at, used
-        )
-        if length == _NO_ROOM:
-            return row
-        offsets[row] = at
-        lengths[row] = length
-        if length > 0:
-            at = min((at + length + _WORD - 1) // _WORD * _WORD, np.int64(arena.size))
-        row += 1
-    return row
-
-
 def _read_some(
     pread: int,
     function: int,
@@ -153,6 +124,7 @@ def _read_some(
     first_words: NDArray[np.int64],
     lengths: NDArray[np.int64],
 ) -> tuple[int, int]:
+    """See `libdeflate.read_each`: the chunk to go on with, and how many of them were inflated."""
     at = np.int64(0)
     count = 0
     row = first
@@ -173,7 +145,6 @@ def _read_some(
                 reach = ends[later]
                 later += 1
             held[0] = -1
-            held[3] += 1
             target = np.int64(stored.ctypes.data)
             if not read_exactly(pread, descriptors[file], target, reach - start, start):
                 row += 1
@@ -258,22 +229,6 @@ _integer = types.int64
 _integers = types.Array(types.int64, 1, "C")
 _ranges = types.Array(types.int64, 1, "C", readonly=True)
 _bytes = types.Array(types.uint8, 1, "C")
-inflate_some = compile_cached(
-    _inflate_some,
-    _integer(
-        _integer,
-        _integer,
-        types.Array(types.uint8, 1, "C", readonly=True),
-        _ranges,
-        _ranges,
-        _integer,
-        _integer,
-        _bytes,
-        _integers,
-        _integers,
-        _integers,
-    ),
-)
 read_some = compile_cached(
     _read_some,
     types.UniTuple(_integer, 2)(  # type: ignore[no-untyped-call]
@@ -282,7 +237,7 @@ read_some = compile_cached(
         _integer,
         _integer,
         _integers,
-        _bytes,
+        types.Array(types.uint8, 1, "C", readonly=True),  # written to by its address alone
         _bytes,
         *[_integers] * 4,
     ),

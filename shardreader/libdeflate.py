@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from shardreader import positioned_read
 from shardreader.compile_lock import compiling
-from shardreader.gzip_kernels import inflate_some as inflate_kernel
 from shardreader.gzip_kernels import read_index as index_kernel
 from shardreader.gzip_kernels import read_some as read_kernel
 
@@ -28,7 +27,6 @@ __all__ = [
     "Take",
     "Workspace",
     "inflate_each",
-    "inflate_some",
     "read_each",
     "read_minishard_index",
     "reads_files",
@@ -56,8 +54,8 @@ class Workspace:
     stored, arena : ndarray of uint8
     words, half_words : ndarray of uint64, uint32
         The memory of `arena`.
-    held : ndarray of int64, shape (4,)
-        What `stored` holds: number, start and end of a file's range; and how many reads there were.
+    held : ndarray of int64, shape (3,)
+        What `stored` holds: the number of a file, start and end of a range of it.
     """
 
     def __init__(self, decompressor: int) -> None:
@@ -67,56 +65,7 @@ class Workspace:
         self.words: NDArray[np.uint64] = self.arena.view(np.uint64)
         self.half_words: NDArray[np.uint32] = self.arena.view(np.uint32)
         self.used: NDArray[np.int64] = np.zeros(2, dtype=np.int64)
-        self.held: NDArray[np.int64] = np.zeros(4, dtype=np.int64)
-
-
-def inflate_some(
-    space: Workspace,
-    stored: NDArray[np.uint8],
-    starts: NDArray[np.int64],
-    ends: NDArray[np.int64],
-    first: int,
-    most_bytes: int,
-    offsets: NDArray[np.int64],
-    lengths: NDArray[np.int64],
-) -> int:
-    """Inflate chunks into the arena, as many as it holds, without the interpreter lock.
-
-    Parameters
-    ----------
-    space : Workspace
-    stored : ndarray of uint8
-        What was read; may be the workspace's own.
-    starts, ends : ndarray of int64, shape (n,)
-        Each chunk's part of `stored`, half-open and inside it.
-    first : int
-        The chunk to begin with.
-    most_bytes : int
-        No chunk may be larger after inflate.
-    offsets, lengths : ndarray of int64, shape (n,)
-        Filled in from `first` on: where in the arena each chunk begins, at a multiple of 8, and
-        its length in bytes; -1 where it is not one whole, sound gzip member that fits, which
-        `inflate` then has to judge.
-
-    Returns
-    -------
-    int
-        The chunk to go on with, which found no room; n where all are done.
-    """
-    last: int = inflate_kernel(
-        _functions[1],
-        space.decompressor,
-        stored,
-        starts,
-        ends,
-        first,
-        most_bytes,
-        space.arena,
-        space.used,
-        offsets,
-        lengths,
-    )
-    return last
+        self.held: NDArray[np.int64] = np.zeros(3, dtype=np.int64)
 
 
 def inflate_each(
@@ -127,31 +76,28 @@ def inflate_each(
     most_bytes: int,
     take: Take,
 ) -> NDArray[np.bool_]:
-    """Hand over all chunks of what was read, an arena full at a time.
+    """Hand over all chunks of what was read, an arena full at a time, inflated without the lock.
 
     Parameters
     ----------
-    space, stored, starts, ends, most_bytes
-        As for `inflate_some`.
+    space : Workspace
+    stored : ndarray of uint8
+        What was read; may be the workspace's own.
+    starts, ends : ndarray of int64, shape (n,)
+        Each chunk's part of `stored`, half-open and inside it.
+    most_bytes : int
+        No chunk may be larger after inflate.
     take : Take
 
     Returns
     -------
     ndarray of bool, shape (n,)
-        Which are done. What is not was not sound, no multiple of 4 bytes, or not to the liking of
-        `take`.
+        Which are done. What is not was not one whole, sound gzip member that fits into the arena,
+        or no multiple of 4 bytes, or not to the liking of `take`: `inflate` has to judge it.
     """
-    offsets, lengths = np.empty_like(starts), np.empty_like(starts)
-    done: NDArray[np.bool_] = np.zeros(len(starts), dtype=np.bool_)
-    words = space.half_words
-    first = 0
-    while first < len(starts):
-        last = inflate_some(space, stored, starts, ends, first, most_bytes, offsets, lengths)
-        found = lengths[first:last]
-        whole = np.flatnonzero((found > 0) & (found & 3 == 0)) + first
-        done[whole] = take(whole, words, offsets[whole] >> 2, lengths[whole] >> 2)
-        first = last
-    return done
+    space.held[:] = 0, 0, len(stored)
+    all_in_it = np.zeros(len(starts), dtype=np.int64)
+    return _each(space, stored, _NO_FILES, all_in_it, starts, ends, most_bytes, take)
 
 
 def read_each(
@@ -165,6 +111,8 @@ def read_each(
 ) -> NDArray[np.bool_]:
     """As `inflate_each`, of chunks that lie in open files; neighbours are read together.
 
+    Only where `reads_files`.
+
     Parameters
     ----------
     descriptors : ndarray of int64
@@ -172,9 +120,22 @@ def read_each(
     file_numbers, starts, ends : ndarray of int64, shape (n,)
         Which of them each chunk is in, and its bytes there; half-open and not empty.
     """
+    space.held[0] = -1
+    return _each(space, space.stored, descriptors, file_numbers, starts, ends, most_bytes, take)
+
+
+def _each(
+    space: Workspace,
+    stored: NDArray[np.uint8],
+    descriptors: NDArray[np.int64],
+    file_numbers: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    most_bytes: int,
+    take: Take,
+) -> NDArray[np.bool_]:
     done: NDArray[np.bool_] = np.zeros(len(starts), dtype=np.bool_)
     picked, first_words, lengths = np.empty((3, len(starts)), dtype=np.int64)
-    space.held[0] = -1
     first = 0
     while first < len(starts):
         first, count = read_kernel(
@@ -188,7 +149,7 @@ def read_each(
             first,
             most_bytes,
             space.held,
-            space.stored,
+            stored,
             space.arena,
             space.used,
             picked,
@@ -285,6 +246,7 @@ def workspace() -> _Borrowed:
     return _Borrowed()
 
 
+_NO_FILES: NDArray[np.int64] = np.full(1, -1, dtype=np.int64)
 # Addresses of `alloc_decompressor`, `gzip_decompress_ex` and `pread`, and whether the first two
 # are these.
 _functions = [0, 0, 0]
@@ -319,12 +281,18 @@ def _works() -> bool:
     member = gzip.compress(text)
     stored = member + member[-8:]
     starts, ends = np.zeros(2, np.int64), np.array([len(member), len(stored)])
-    offsets, lengths = np.zeros(2, np.int64), np.zeros(2, np.int64)
+    found: list[bytes] = []
+
+    def take(
+        rows: NDArray[np.intp],
+        words: NDArray[np.uint32],
+        first_words: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+    ) -> NDArray[np.bool_]:
+        found.extend(words[a : a + n].tobytes() for a, n in zip(first_words, lengths, strict=True))
+        return np.ones(len(rows), dtype=np.bool_)
+
     with workspace() as space:
-        space.stored[: len(stored)] = np.frombuffer(stored, np.uint8)
-        last = inflate_some(space, space.stored, starts, ends, 0, len(text), offsets, lengths)
-        return (
-            last == len(ends)
-            and lengths.tolist() == [len(text), -1]
-            and space.arena[: len(text)].tobytes() == text
-        )
+        read = np.frombuffer(stored, np.uint8)
+        done = inflate_each(space, read, starts, ends, len(text), take)
+    return done.tolist() == [True, False] and found == [text]

@@ -42,6 +42,7 @@ FLOORS = {
     "flat_output": 1.1,
     "grouping": 1.1,
     "byte_search": 1.1,
+    "face_kernel": 1.1,
     "minishard_kernels": 1.1,
     "positioned_read": 1.1,
     "gzip_kernels": 1.11,

@@ -351,7 +351,9 @@ def test_a_shard_removed_during_a_read_is_not_downloaded(
         assert status == PointStatus.NOT_DOWNLOADED
 
 
-@pytest.mark.parametrize("every", [range(1, 100), range(2, 100, 2)], ids=["always", "before the chunk"])
+@pytest.mark.parametrize(
+    "every", [range(1, 100), range(2, 100, 2)], ids=["always", "before the chunk"]
+)
 def test_a_shard_that_never_comes_to_rest(
     tiny: TinyVolume, monkeypatch: pytest.MonkeyPatch, every: range
 ) -> None:
