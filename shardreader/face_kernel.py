@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from shardreader.compiling import compile_cached
+from shardreader.compiling import compile_cached, inlined
 from shardreader.grid import Triple
 
 __all__ = ["count_changes"]
+
+
+def _differing(labels: NDArray[np.uint64], first: int, second: int, count: int) -> int:
+    """How many of `count` pairs of neighbours differ."""
+    # Unsigned, because what may count from the end of an array is not vectorized.
+    here, there = np.uint64(first), np.uint64(second)
+    changed: Any = np.uint64(0)
+    for i in range(np.uint64(count)):
+        changed += np.uint64(labels[here + i] != labels[there + i])
+    return int(changed)
+
+
+differing = inlined(_differing)
 
 
 def _count_changes(
@@ -17,27 +32,23 @@ def _count_changes(
 ) -> None:
     """See :func:`count_changes`."""
     size_x, size_y, size_z = shape
+    block_x, block_y, block_z = block_size
+    faces_x = (size_x - 1) // block_x
     row, plane = size_x, size_x * size_y
     for z in range(size_z):
-        last_z = z + 1 == size_z
-        face_z = int((z + 1) % block_size[2] == 0)
         for y in range(size_y):
-            last_y = y + 1 == size_y
-            face_y = int((y + 1) % block_size[1] == 0)
             at = z * plane + y * row
-            until_face = block_size[0]
-            for x in range(size_x):
-                label = labels[at + x]
-                until_face -= 1
-                face_x = int(until_face == 0)
-                if face_x:
-                    until_face = block_size[0]
-                if x + 1 < size_x and labels[at + x + 1] != label:
-                    changes[0, face_x] += 1
-                if not last_y and labels[at + x + row] != label:
-                    changes[1, face_y] += 1
-                if not last_z and labels[at + x + plane] != label:
-                    changes[2, face_z] += 1
+            across = 0
+            for face in range(1, faces_x + 1):
+                across += labels[at + face * block_x] != labels[at + face * block_x - 1]
+            changes[0, 1] += across
+            changes[0, 0] += differing(labels, at, at + 1, size_x - 1) - across
+            if y + 1 < size_y:
+                is_face = int((y + 1) % block_y == 0)
+                changes[1, is_face] += differing(labels, at, at + row, size_x)
+            if z + 1 < size_z:
+                is_face = int((z + 1) % block_z == 0)
+                changes[2, is_face] += differing(labels, at, at + plane, size_x)
 
 
 _kernel = compile_cached(
