@@ -113,7 +113,8 @@ def cells_of_chunk_ids(
     cells = np.zeros((len(codes), 3), dtype=np.int64)
     for number, table in enumerate(tables):
         cells |= table[(codes >> np.uint64(_BYTE_BITS * number)) & _BYTE]
-    inside: NDArray[np.bool_] = (cells < np.array(grid_size, dtype=np.int64)).all(axis=1)
+    limits = np.array(grid_size, dtype=np.int64)
+    inside: NDArray[np.bool_] = np.logical_and.reduce(cells < limits, axis=1)
     bits = morton_bits(grid_size)
     if bits < MORTON_BITS_LIMIT:
         inside &= codes >> np.uint64(bits) == 0
