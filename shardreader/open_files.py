@@ -105,7 +105,7 @@ def read_volume_files(
     if is_remote(path):
         return _read_remote(path, scale, manifest_path)
     directory = directory_of(path)
-    where = os.path.join(directory, "info")
+    where = f"{directory}{os.sep}info"
     volume = _read_info(directory, where)
     chosen = select_scale(volume, scale, where)
     check_supported(volume, chosen, where)
@@ -203,7 +203,7 @@ def _read_info(directory: str, where: str) -> VolumeInfo:
 
 def read_manifest(directory: str, path: str | None) -> Manifest | None:
     """The manifest at `path`, or the one beside ``info``; None where that does not exist."""
-    where = path or os.path.join(directory, MANIFEST_NAME)
+    where = path or f"{directory}{os.sep}{MANIFEST_NAME}"
     data = _read_document(where, MANIFEST_BYTES_LIMIT)
     if data is not None:
         return parse_manifest(data, where)

@@ -21,6 +21,7 @@ from shardreader.errors import (
 from shardreader.found import Found
 from shardreader.grid import ChunkGrid, triples
 from shardreader.stored_reader import ConsumeMany
+from shardreader.workers import Workers
 
 __all__ = ["PointRead", "refuse_points"]
 
@@ -48,6 +49,7 @@ class PointRead:
         status: NDArray[np.uint8],
         dtype: np.dtype[Any],
         channels: int,
+        workers: Workers,
     ) -> None:
         self._grid = grid
         self._decoder = decoder
@@ -58,14 +60,14 @@ class PointRead:
         self._errors: dict[int, ShardReaderError] = {}
         self._absent: dict[int, tuple[Found, int]] = {}
         self._damaged_in_part: set[int] = set()
-        self._group()
+        self._group(workers)
 
-    def _group(self) -> None:
+    def _group(self, workers: Workers) -> None:
         with compiling:
             # numba, on the first lookup only
             from shardreader.grouping import group_points
 
-        grouped = group_points(self.voxels, self.status, self._grid)
+        grouped = group_points(self.voxels, self.status, self._grid, workers)
         self.cells, self._shapes, self._firsts = grouped.cells, grouped.shapes, grouped.firsts
         self.batch = PointBatch(
             grouped.packed, grouped.bits, grouped.order, self._labels, self.status

@@ -130,7 +130,7 @@ class LocalStore:
 
     def __init__(self, root: str) -> None:
         self.root = root
-        self._prefix = os.path.join(root, "")
+        self._prefix = root if root.endswith(os.sep) else root + os.sep
         self._handles: OrderedDict[str, Handle] = OrderedDict()
         # Also those that were replaced under their readers, which close them.
         self._all: set[Handle] = set()

@@ -299,7 +299,10 @@ class Volume(ToDask, PicturedVolume, SegmentQuestions):
             voxel_size=self.resolution,
             bounds=None,
         )
-        read = PointRead(self._grid, self._decoder, voxels, status, self.dtype, self.num_channels)
+        read = PointRead(
+            *(self._grid, self._decoder, voxels, status),
+            *(self.dtype, self.num_channels, self._workers),
+        )
         visit_chunks(
             self._source,
             self._workers,
