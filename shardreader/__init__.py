@@ -103,7 +103,8 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'shardreader' has no attribute {name!r}")
     module = importlib.import_module(f"shardreader.{_HOMES.get(name, 'errors')}")
-    return getattr(module, name)
+    value = globals()[name] = getattr(module, name)
+    return value
 
 
 def __dir__() -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from shardreader.compile_lock import compiling
 from shardreader.findings import FaceCounts
 from shardreader.grid import Triple
 
@@ -53,16 +54,19 @@ def count_faces(labels: NDArray[Any], block_size: Triple) -> FaceCounts:
     >>> count_faces(labels, (2, 1, 1)).face_changes, count_faces(labels, (2, 1, 1)).inside_changes
     ((2, 0, 0), (0, 0, 0))
     """
-    counts = []
-    for axis, block in enumerate(block_size):
-        along = np.moveaxis(labels, axis, 2)
-        changed = along[..., 1:] != along[..., :-1]
-        at_faces = changed[..., block - 1 :: block]
-        changes = int(np.count_nonzero(changed)), int(np.count_nonzero(at_faces))
-        pairs = changed.size, at_faces.size
-        counts.append((pairs[1], changes[1], pairs[0] - pairs[1], changes[0] - changes[1]))
-    x, y, z = counts
-    return FaceCounts(*((x[i], y[i], z[i]) for i in range(4)))
+    with compiling:
+        from shardreader.face_kernel import count_changes  # numba, on the first count only
+
+    x, y, z = labels.shape
+    flat = labels.reshape(-1, order="F").astype(np.uint64, copy=False)
+    inside, faces = count_changes(flat, (x, y, z), block_size).T.tolist()
+    pairs, face_pairs = [], []
+    for axis in range(3):
+        across = labels.size // labels.shape[axis]
+        pairs.append((labels.shape[axis] - 1) * across)
+        face_pairs.append((labels.shape[axis] - 1) // block_size[axis] * across)
+    inside_pairs = [every - at_faces for every, at_faces in zip(pairs, face_pairs, strict=True)]
+    return FaceCounts(tuple(face_pairs), tuple(faces), tuple(inside_pairs), tuple(inside))
 
 
 def implausible_axes(counts: FaceCounts) -> list[ImplausibleAxis]:

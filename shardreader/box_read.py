@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any, NoReturn
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from shardreader.chunk import BoxDecoder, ChunkParts, EncodedChunks, ManyChunksDecoder
 from shardreader.chunk_source import ChunkSource
 from shardreader.chunk_visit import refuse_chunks, visit_chunks
-from shardreader.errors import ChunkError, PointStatus
+from shardreader.errors import ChunkError
 from shardreader.flat_output import MOST_CACHED_BYTES, FlatOutput
 from shardreader.found import Found
 from shardreader.grid import Box, ChunkGrid, Triple, triples
@@ -65,16 +65,26 @@ class BoxRead:
         # By and by, so that threads get fresh memory for different parts of the array.
         self.in_order = prod(self._shape) * dtype.itemsize > MOST_CACHED_BYTES
         self._array = out
-        self.cells = cells_of(grid.cells_touching(box))
-        corners, shapes = grid.cell_extents(self.cells)
-        box_lower, box_upper = np.array([box.lower, box.upper], dtype=np.int64)
-        lower, upper = np.maximum(corners, box_lower), np.minimum(corners + shapes, box_upper)
-        self._parts = ChunkParts(
-            *(
-                np.ascontiguousarray(table)
-                for table in (shapes, lower - corners, upper - corners, lower - box_lower)
+        touched = grid.cells_touching(box)
+        # Cell, extent, part and place of each chunk, along one axis after the other.
+        axes = [
+            [
+                (cell, *_part_of_cell(cell * edge + offset, edge, offset + size, lower, upper))
+                for cell in range(first, end)
+            ]
+            for first, end, edge, offset, size, lower, upper in zip(
+                touched.lower,
+                touched.upper,
+                grid.chunk_size,
+                grid.voxel_offset,
+                grid.size,
+                box.lower,
+                box.upper,
+                strict=True,
             )
-        )
+        ]
+        self.cells, *parts = _product(axes, 5)
+        self._parts = ChunkParts(*parts)
 
     def prepare(self, background: NDArray[np.intp]) -> None:
         """Have memory ready, with background in the chunks whose rows in `cells` are given."""
@@ -139,7 +149,7 @@ def read_box(
 
     def settle(found: Found, rows: NDArray[np.intp]) -> None:
         refuse_chunks(source, found, what="chunks of the box", forgive_absent=forgive_absent)
-        target.prepare(rows[found.status != PointStatus.OK])
+        target.prepare(rows[found.status.nonzero()[0]])  # OK is 0
 
     visit_chunks(
         source,
@@ -176,9 +186,29 @@ def aligned_array(
 
 def cells_of(cells: Box) -> NDArray[np.int64]:
     """The cells of a box of cells, int64 of shape (n, 3), x fastest."""
-    ranges = [np.arange(a, b) for a, b in zip(cells.lower, cells.upper, strict=True)]
-    z, y, x = np.meshgrid(ranges[2], ranges[1], ranges[0], indexing="ij")
-    return np.stack([x.ravel(), y.ravel(), z.ravel()], axis=1).astype(np.int64)
+    lower, upper = cells.lower, cells.upper
+    axes = [[(i,) for i in range(a, b)] for a, b in zip(lower, upper, strict=True)]
+    return _product(axes, 1)[0]
+
+
+def _part_of_cell(
+    corner: int, edge: int, end: int, lower: int, upper: int
+) -> tuple[int, int, int, int]:
+    """Along one axis: the extent of a cell, the part ``[lower, upper)`` in it, and its place."""
+    edge = min(edge, end - corner)
+    first = max(corner, lower)
+    return edge, first - corner, min(corner + edge, upper) - corner, first - lower
+
+
+def _product(axes: Sequence[Sequence[tuple[int, ...]]], tables: int) -> list[NDArray[np.int64]]:
+    """Tables of all combinations of x, y, z, x fastest, each int64 of shape (n, 3)."""
+    x, y, z = (np.array(axis, dtype=np.int64).reshape(len(axis), tables).T for axis in axes)
+    lengths = z.shape[1], y.shape[1], x.shape[1]
+    table: NDArray[np.int64] = np.empty((tables, *lengths, 3), dtype=np.int64)
+    table[..., 0] = x[:, None, None, :]
+    table[..., 1] = y[:, None, :, None]
+    table[..., 2] = z[:, :, None, None]
+    return list(table.reshape(tables, prod(lengths), 3))
 
 
 def check_output(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

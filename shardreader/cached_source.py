@@ -15,7 +15,7 @@ from shardreader.remote_source import RemoteReader, RemoteShardedSource, RemoteS
 from shardreader.shard_coverage import CoverageFault
 from shardreader.shard_files import PairIdentity
 from shardreader.sharded_source import ShardedSource
-from shardreader.store import FileVersion, StaleFileError
+from shardreader.store import FileVersion, Handle, StaleFileError
 from shardreader.workers import Workers
 
 __all__ = ["CachedSource", "KeptShards"]
@@ -152,7 +152,8 @@ class _Files:
         files = self._there if _is_remote(identity) else self._here
         return files.read(name, start=start, end=end, identity=identity)
 
-    def read_into(
-        self, name: str, *, start: int, end: int, identity: Any, into: memoryview
-    ) -> None:
-        into[: end - start] = self.read(name, start=start, end=end, identity=identity)
+    def hold(self, name: str, identity: FileVersion) -> Handle | None:
+        return None if _is_remote(identity) else self._here.hold(name, identity)
+
+    def let_go(self, name: str, handle: Handle) -> None:
+        self._here.let_go(name, handle)

@@ -110,6 +110,8 @@ def refuse_chunks(
     source: ChunkSource, found: Found, *, what: str, forgive_absent: bool = False
 ) -> None:
     """Raise unless all can be read: damage first, then what is missing."""
+    if not np.count_nonzero(found.status):  # OK is 0
+        return
     corrupt = found.rows(PointStatus.CORRUPT)
     if len(corrupt):
         raise found.problems[int(corrupt[0])]

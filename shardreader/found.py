@@ -60,12 +60,13 @@ class Found:
     def blank(cls, keys: NDArray[np.uint64], cells: NDArray[np.int64] | None) -> Found:
         """Rows that a source is about to fill in."""
         count = len(keys)
-        files, starts, ends = (np.zeros(count, dtype=np.int64) for _ in range(3))
+        files, starts, ends = np.zeros((3, count), dtype=np.int64)
         return cls(keys, cells, np.zeros(count, np.uint8), files, starts, ends, [], {})
 
     def rows(self, status: PointStatus) -> NDArray[np.intp]:
         """The rows of one status."""
-        return np.flatnonzero(self.status == status)
+        found: NDArray[np.intp] = (self.status == int(status)).nonzero()[0]
+        return found
 
     def subset(self, rows: NDArray[np.integer[Any]]) -> Found:
         """A blank search for some of the rows."""

@@ -85,8 +85,8 @@ class Box:
     @property
     def shape(self) -> Triple:
         """Extent in voxels, (x, y, z)."""
-        x, y, z = (b - a for a, b in zip(self.lower, self.upper, strict=True))
-        return x, y, z
+        (a, b, c), (x, y, z) = self.lower, self.upper
+        return x - a, y - b, z - c
 
     @property
     def voxels(self) -> int:
@@ -96,11 +96,15 @@ class Box:
     @property
     def is_empty(self) -> bool:
         """Whether the box holds no voxel."""
-        return self.voxels == 0
+        (a, b, c), (x, y, z) = self.lower, self.upper
+        return a == x or b == y or c == z
 
     def contains(self, other: Box) -> bool:
         """Whether every voxel of `other` is in this box; an empty box is in every box."""
-        return other.is_empty or self.intersection(other) == other
+        (a, b, c), (x, y, z) = self.lower, self.upper
+        (d, e, f), (u, v, w) = other.lower, other.upper
+        inside = a <= d and b <= e and c <= f and u <= x and v <= y and w <= z
+        return inside or other.is_empty
 
     def intersection(self, other: Box) -> Box:
         """The voxels that are in both boxes; an empty box where there are none."""
@@ -151,6 +155,19 @@ class ChunkGrid:
         """The voxel box of the whole volume."""
         upper = tuple(o + s for o, s in zip(self.voxel_offset, self.size, strict=True))
         return Box(self.voxel_offset, upper)  # type: ignore[arg-type]
+
+    @cached_property
+    def table(self) -> NDArray[np.int64]:
+        """The grid for compiled code, int64 of shape (4, 3).
+
+        First voxel, end of the bounds, chunk size, and its logarithm to the base 2; -1 where that
+        is not whole.
+        """
+        shifts = [(c - 1).bit_length() if c & (c - 1) == 0 else -1 for c in self.chunk_size]
+        rows = (self.bounds.lower, self.bounds.upper, self.chunk_size, shifts)
+        table = np.array(rows, dtype=np.int64)
+        table.flags.writeable = False
+        return table
 
     def cell_box(self, cell: Triple) -> Box:
         """The voxels of one cell, clipped to the volume."""

@@ -1,238 +1,38 @@
-"""Sort points by chunk in linear time. Floor 1; numba is imported with this module.
-
-int64 and uint64 are not mixed in the kernels: to numba the result would be a float.
-"""
+"""Sort points by chunk in linear time. Floor 1; numba is imported with this module."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba import types
 from numpy.typing import NDArray
 
-from shardreader.compiling import compile_cached, inlined
-from shardreader.grid import ChunkGrid, Triple
+from shardreader.grid import ChunkGrid
+from shardreader.grouping_kernels import (
+    DIGIT_BITS,
+    DIGITS,
+    count_points,
+    count_sort,
+    find_extent,
+    find_keys,
+    list_cells,
+    pack_points,
+    place_points,
+    sort_once,
+)
+from shardreader.workers import Workers
 
 __all__ = ["GroupedPoints", "group_points", "sort_by_key"]
 
-_DIGIT_BITS = 11
-_DIGITS = 1 << _DIGIT_BITS
 # A count for each cell that points could be in, while these stay in a core's cache or are not
 # many more than the points; points all over a large volume are sorted digit by digit.
 _MOST_COUNTS = 1 << 16
+# With fewer points threads are not worth their start; each thread has counts of its own.
+_LEAST_POINTS_OF_PART, _MOST_PARTS = 1 << 15, 8
 
 
-def _radix_pass(
-    keys: NDArray[np.int64],
-    order: NDArray[np.int64],
-    sorted_keys: NDArray[np.int64],
-    sorted_order: NDArray[np.int64],
-    shift: int,
-    positions: NDArray[np.int64],
-) -> None:
-    """One stable pass over the digit of `keys` at bit `shift`; `positions` is scratch."""
-    for digit in range(_DIGITS):
-        positions[digit] = 0
-    for i in range(keys.size):
-        positions[(keys[i] >> shift) & (_DIGITS - 1)] += 1
-    before = 0
-    for digit in range(_DIGITS):
-        count = positions[digit]
-        positions[digit] = before
-        before += count
-    for i in range(keys.size):
-        digit = (keys[i] >> shift) & (_DIGITS - 1)
-        target = positions[digit]
-        positions[digit] = target + 1
-        sorted_keys[target] = keys[i]
-        sorted_order[target] = order[i]
-
-
-def _split(relative: int, edge: int, shift: int) -> tuple[int, int]:
-    """Cell and position in it; a shift where the edge is a power of two, for speed."""
-    cell = relative >> shift if shift >= 0 else relative // edge
-    return cell, relative - cell * edge
-
-
-_inlined_split = inlined(_split)
-
-
-def _extent(
-    voxels: NDArray[np.int64], status: NDArray[np.uint8], lower: Triple, edges: Triple
-) -> tuple[int, ...]:
-    """The first cell and the number of cells that points of status 0 span, and their number."""
-    count = 0
-    low_x = low_y = low_z = high_x = high_y = high_z = np.int64(0)
-    for i in range(status.size):
-        if status[i] != 0:
-            continue
-        x, y, z = voxels[i, 0], voxels[i, 1], voxels[i, 2]
-        if count == 0:
-            low_x, low_y, low_z = x, y, z
-            high_x, high_y, high_z = x, y, z
-        low_x, low_y, low_z = min(low_x, x), min(low_y, y), min(low_z, z)
-        high_x, high_y, high_z = max(high_x, x), max(high_y, y), max(high_z, z)
-        count += 1
-    first_x = (low_x - lower[0]) // edges[0]
-    first_y = (low_y - lower[1]) // edges[1]
-    first_z = (low_z - lower[2]) // edges[2]
-    return (
-        first_x,
-        first_y,
-        first_z,
-        (high_x - lower[0]) // edges[0] - first_x + 1,
-        (high_y - lower[1]) // edges[1] - first_y + 1,
-        (high_z - lower[2]) // edges[2] - first_z + 1,
-        count,
-    )
-
-
-def _key(
-    voxels: NDArray[np.int64], row: int, lower: Triple, edges: Triple, shifts: Triple, cells: Triple
-) -> tuple[int, int, int, int]:
-    """Number of a point's cell, x fastest, and its position in the cell."""
-    cell_x, x = _inlined_split(voxels[row, 0] - lower[0], edges[0], shifts[0])
-    cell_y, y = _inlined_split(voxels[row, 1] - lower[1], edges[1], shifts[1])
-    cell_z, z = _inlined_split(voxels[row, 2] - lower[2], edges[2], shifts[2])
-    return cell_x + cells[0] * (cell_y + cells[1] * cell_z), x, y, z
-
-
-_inlined_key = inlined(_key)
-
-
-def _keys_of_points(
-    voxels: NDArray[np.int64],
-    valid: NDArray[np.int64],
-    lower: Triple,
-    edges: Triple,
-    shifts: Triple,
-    cells: Triple,
-    keys: NDArray[np.int64],
-) -> None:
-    for i in range(valid.size):
-        keys[i], _, _, _ = _inlined_key(voxels, valid[i], lower, edges, shifts, cells)
-
-
-def _pack(
-    voxels: NDArray[np.int64],
-    order: NDArray[np.int64],
-    lower: Triple,
-    edges: Triple,
-    shifts: Triple,
-    cells: Triple,
-    bits: tuple[int, int],
-    packed: NDArray[np.uint64],
-) -> None:
-    for i in range(order.size):
-        _, x, y, z = _inlined_key(voxels, order[i], lower, edges, shifts, cells)
-        packed[i] = np.uint64(x | y << bits[0] | z << (bits[0] + bits[1]))
-
-
-def _count_and_place(
-    voxels: NDArray[np.int64],
-    status: NDArray[np.uint8],
-    lower: Triple,
-    edges: Triple,
-    shifts: Triple,
-    cells: Triple,
-    bits: tuple[int, int],
-    keys: NDArray[np.int32],
-    places: NDArray[np.int64],
-    order: NDArray[np.int64],
-    packed: NDArray[np.uint64],
-) -> int:
-    """Count the points of each cell, then put each point behind those of its cell before it.
-
-    Returns how many cells have points; a cell's place is then behind the last of its points.
-    """
-    filled = 0
-    for i in range(status.size):
-        if status[i] == 0:
-            key, _, _, _ = _inlined_key(voxels, i, lower, edges, shifts, cells)
-            keys[i] = key
-            places[key] += 1
-    before = np.int64(0)
-    for key in range(places.size):
-        count = places[key]
-        places[key] = before
-        before += count
-        filled += count > 0
-    for i in range(status.size):
-        if status[i] == 0:
-            _, x, y, z = _inlined_key(voxels, i, lower, edges, shifts, cells)
-            target = places[keys[i]]
-            places[keys[i]] = target + 1
-            order[target] = i
-            packed[target] = np.uint64(x | y << bits[0] | z << (bits[0] + bits[1]))
-    return filled
-
-
-def _collect(
-    places: NDArray[np.int64],
-    first_cell: Triple,
-    spanned: Triple,
-    cells: NDArray[np.int64],
-    firsts: NDArray[np.int64],
-) -> None:
-    """List the cells that have points, and where the points of each begin."""
-    at = 0
-    before = np.int64(0)
-    for key in range(places.size):
-        if places[key] > before:
-            cells[at, 0] = first_cell[0] + key % spanned[0]
-            cells[at, 1] = first_cell[1] + key // spanned[0] % spanned[1]
-            cells[at, 2] = first_cell[2] + key // (spanned[0] * spanned[1])
-            firsts[at] = before
-            before = places[key]
-            at += 1
-    firsts[at] = before
-
-
-_integers = types.Array(types.int64, 1, "C")
-_rows = types.Array(types.int64, 1, "C", readonly=True)
-_points = types.Array(types.int64, 2, "C", readonly=True)
-_statuses = types.Array(types.uint8, 1, "C", readonly=True)
-_packed = types.Array(types.uint64, 1, "C")
-_triple = types.UniTuple(types.int64, 3)  # type: ignore[no-untyped-call]
-_pair = types.UniTuple(types.int64, 2)  # type: ignore[no-untyped-call]
-_place = (_triple, _triple, _triple, _triple)
-_sort_once = compile_cached(
-    _radix_pass,
-    types.void(_integers, _integers, _integers, _integers, types.int64, _integers),
-)
-_extent_of = compile_cached(
-    _extent,
-    types.UniTuple(types.int64, 7)(  # type: ignore[no-untyped-call]
-        _points, _statuses, _triple, _triple
-    ),
-)
-_find_keys = compile_cached(_keys_of_points, types.void(_points, _rows, *_place, _integers))
-_pack_points = compile_cached(_pack, types.void(_points, _rows, *_place, _pair, _packed))
-_count_sort = compile_cached(
-    _count_and_place,
-    types.int64(
-        _points,
-        _statuses,
-        *_place,
-        _pair,
-        types.Array(types.int32, 1, "C"),
-        _integers,
-        _integers,
-        _packed,
-    ),
-)
-
-
-_list_cells = compile_cached(
-    _collect,
-    types.void(_rows, _triple, _triple, types.Array(types.int64, 2, "C"), _integers),
-)
-
-
-@dataclass(frozen=True, eq=False)
-class GroupedPoints:
+class GroupedPoints(NamedTuple):
     """Points sorted by chunk, in input order within a chunk.
 
     Attributes
@@ -244,6 +44,8 @@ class GroupedPoints:
     bits : (int, int)
     cells : ndarray of int64, shape (g, 3)
         Grid cells of the chunks.
+    shapes : ndarray of int64, shape (g, 3)
+        Their extents in voxels, clipped.
     firsts : ndarray of int64, shape (g + 1,)
         The points of ``cells[i]`` are ``order[firsts[i]:firsts[i + 1]]``.
     """
@@ -252,11 +54,15 @@ class GroupedPoints:
     packed: NDArray[np.uint64]
     bits: tuple[int, int]
     cells: NDArray[np.int64]
+    shapes: NDArray[np.int64]
     firsts: NDArray[np.int64]
 
 
 def group_points(
-    voxels: NDArray[np.int64], status: NDArray[np.uint8], grid: ChunkGrid
+    voxels: NDArray[np.int64],
+    status: NDArray[np.uint8],
+    grid: ChunkGrid,
+    workers: Workers,
 ) -> GroupedPoints:
     """Sort points by their chunk, in linear time.
 
@@ -264,45 +70,102 @@ def group_points(
     ----------
     voxels : ndarray of int64, shape (n, 3), C order
     status : ndarray of uint8, shape (n,)
-        0 for the points that count; they lie inside the volume.
+        0 for the points that count; of those outside the grid it becomes OUT_OF_BOUNDS.
 
     Examples
     --------
-    >>> grid = ChunkGrid((100, 100, 100), (0, 0, 0), (16, 10, 8))
-    >>> voxels = np.array([[50, 5, 8], [17, 5, 8], [-9, 0, 0]])
-    >>> found = group_points(voxels, np.array([0, 0, 2], np.uint8), grid)
-    >>> found.order.tolist(), found.cells.tolist(), found.firsts.tolist()
-    ([1, 0], [[1, 0, 1], [3, 0, 1]], [0, 1, 2])
+    >>> grid = ChunkGrid((100, 100, 100), (-20, 0, 0), (16, 10, 8))
+    >>> voxels = np.array([[50, 5, 8], [17, 5, 8], [-9, 0, 0], [90, 0, 0]])
+    >>> status = np.array([0, 0, 3, 0], np.uint8)
+    >>> found = group_points(voxels, status, grid, Workers(1))
+    >>> found.order.tolist(), found.cells.tolist(), found.firsts.tolist(), status.tolist()
+    ([1, 0], [[2, 0, 1], [4, 0, 1]], [0, 1, 2], [0, 0, 3, 2])
     >>> found.packed.tolist(), found.bits
-    ([81, 82], (4, 4))
+    ([85, 86], (4, 4))
     """
-    edges, lower = grid.chunk_size, grid.voxel_offset
-    bits = ((edges[0] - 1).bit_length(), (edges[1] - 1).bit_length())
-    *reach, count = _extent_of(voxels, status, lower, edges)
+    table = grid.table
+    parts = max(1, min(workers.threads, _MOST_PARTS, len(status) // _LEAST_POINTS_OF_PART))
+    cuts = [len(status) * part // parts for part in range(parts + 1)]
+    rows = [slice(a, b) for a, b in pairwise(cuts)]
+    extents: NDArray[np.int64] = np.empty((parts, 7), dtype=np.int64)
+    workers.run(
+        lambda part: find_extent(voxels[rows[part]], status[rows[part]], table, extents[part]),
+        range(parts),
+    )
+    found = extents[0] if parts == 1 else _joined(extents)
+    x, y, z, count = found[3:].tolist()
     order: NDArray[np.int64] = np.empty(count, dtype=np.int64)
     packed: NDArray[np.uint64] = np.empty(count, dtype=np.uint64)
-    first, spanned = tuple(reach[:3]), tuple(reach[3:])
-    x, y, z = spanned if count else (0, 0, 0)
-    shifts = tuple((e - 1).bit_length() if e & (e - 1) == 0 else -1 for e in edges)
-    corner = tuple(o + f * e for o, f, e in zip(lower, first, edges, strict=True))
-    place = (corner, edges, shifts, spanned)
-    if x * y * z <= _MOST_COUNTS + count:
-        places: NDArray[np.int64] = np.zeros(x * y * z, dtype=np.int64)
-        keys: NDArray[np.int32] = np.empty(len(status), dtype=np.int32)
-        filled = _count_sort(voxels, status, *place, bits, keys, places, order, packed)
-        cells: NDArray[np.int64] = np.empty((filled, 3), dtype=np.int64)
-        firsts: NDArray[np.int64] = np.empty(filled + 1, dtype=np.int64)
-        _list_cells(places, first, spanned, cells, firsts)
+    edges = grid.chunk_size
+    bits = ((edges[0] - 1).bit_length(), (edges[1] - 1).bit_length())
+    number = x * y * z
+    if number > _MOST_COUNTS + count:
+        return _sorted_by_digits(voxels, status, grid, found, order, packed, bits)
+    most = min(number, count)
+    cells, shapes = np.empty((2, most, 3), dtype=np.int64)
+    firsts: NDArray[np.int64] = np.empty(most + 1, dtype=np.int64)
+    if number > _MOST_COUNTS:
+        parts, rows = 1, [slice(None)]
+    places: NDArray[np.int64] = np.empty((parts, number), dtype=np.int64)
+    if parts == 1:
+        filled = count_sort(
+            *(voxels, status, table, found, bits, places, order, packed, cells, shapes, firsts)
+        )
     else:
-        valid = np.flatnonzero(status == 0)
-        scattered: NDArray[np.int64] = np.empty(count, dtype=np.int64)
-        _find_keys(voxels, valid, *place, scattered)
-        sequence, distinct, firsts = sort_by_key(scattered)
-        order = valid[sequence]
-        _pack_points(voxels, order, *place, bits, packed)
-        of_each = (distinct % x, distinct // x % y, distinct // (x * y))
-        cells = np.stack([axis + start for axis, start in zip(of_each, first, strict=True)], axis=1)
-    return GroupedPoints(order, packed, bits, cells, firsts)
+        workers.run(
+            lambda part: count_points(
+                voxels[rows[part]], status[rows[part]], table, found, places[part]
+            ),
+            range(parts),
+        )
+        filled = list_cells(places, table, found, cells, shapes, firsts)
+        workers.run(
+            lambda part: place_points(
+                *(voxels[rows[part]], status[rows[part]], cuts[part], table, found, bits),
+                *(places[part], order, packed),
+            ),
+            range(parts),
+        )
+    return GroupedPoints(order, packed, bits, cells[:filled], shapes[:filled], firsts[: filled + 1])
+
+
+def _joined(extents: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The extent of all parts from that of each; see `grouping_kernels.find_extent`."""
+    filled = extents[extents[:, 6] > 0]
+    if not len(filled):
+        return np.zeros(7, dtype=np.int64)
+    first = filled[:, :3].min(axis=0)
+    end = (filled[:, :3] + filled[:, 3:6]).max(axis=0)
+    joined: NDArray[np.int64] = np.concatenate([first, end - first, [filled[:, 6].sum()]])
+    return joined
+
+
+def _sorted_by_digits(
+    voxels: NDArray[np.int64],
+    status: NDArray[np.uint8],
+    grid: ChunkGrid,
+    found: NDArray[np.int64],
+    order: NDArray[np.int64],
+    packed: NDArray[np.uint64],
+    bits: tuple[int, int],
+) -> GroupedPoints:
+    """Points of so many cells that counts of all of them would be more than the points."""
+    first, (x, y, z) = found[:3].tolist(), found[3:6].tolist()
+    shifts = tuple(grid.table[3].tolist())
+    corner = tuple(
+        o + f * e for o, f, e in zip(grid.voxel_offset, first, grid.chunk_size, strict=True)
+    )
+    place = (corner, grid.chunk_size, shifts, (x, y, z))
+    valid = np.flatnonzero(status == 0)
+    keys = np.empty_like(order)
+    find_keys(voxels, valid, *place, keys)
+    sequence, distinct, firsts = sort_by_key(keys)
+    order = valid[sequence]
+    pack_points(voxels, order, *place, bits, packed)
+    of_each = (distinct % x, distinct // x % y, distinct // (x * y))
+    cells = np.stack([axis + start for axis, start in zip(of_each, first, strict=True)], axis=1)
+    _, shapes = grid.cell_extents(cells)
+    return GroupedPoints(order, packed, bits, cells, np.ascontiguousarray(shapes), firsts)
 
 
 def sort_by_key(
@@ -336,9 +199,9 @@ def sort_by_key(
     lowest = keys.min()
     keys -= lowest
     other_keys, other_order = np.empty_like(keys), np.empty_like(order)
-    positions: NDArray[np.int64] = np.empty(_DIGITS, dtype=np.int64)
-    for shift in range(0, int(keys.max()).bit_length(), _DIGIT_BITS):
-        _sort_once(keys, order, other_keys, other_order, shift, positions)
+    positions: NDArray[np.int64] = np.empty(DIGITS, dtype=np.int64)
+    for shift in range(0, int(keys.max()).bit_length(), DIGIT_BITS):
+        sort_once(keys, order, other_keys, other_order, shift, positions)
         keys, other_keys = other_keys, keys
         order, other_order = other_order, order
     changes: NDArray[Any] = np.flatnonzero(keys[1:] != keys[:-1]) + 1

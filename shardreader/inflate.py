@@ -75,9 +75,14 @@ def inflate(stored: bytes, start: int, end: int, *, encoding: str, most_bytes: i
 
 def loaded_libdeflate() -> ModuleType | None:
     """The module `libdeflate` where it is usable; loads numba."""
-    with compiling:
-        from shardreader import libdeflate
-    return libdeflate if libdeflate.usable() else None
+    if not _libdeflate:
+        with compiling:
+            from shardreader import libdeflate
+        _libdeflate.append(libdeflate)
+    return _libdeflate[0] if _libdeflate[0].usable() else None
+
+
+_libdeflate: list[ModuleType] = []
 
 
 def most_stored_bytes(encoding: str, most_bytes: int) -> int:

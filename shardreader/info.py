@@ -9,6 +9,7 @@ import json
 import operator
 import re
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,8 @@ _CHUNK_VOXELS_LIMIT = 1 << 30
 _RESOLUTION_RANGE = (1e-6, 1e12)
 # Members that a ScaleInfo has under the names of the info.
 _GEOMETRY = ("key", "size", "resolution", "voxel_offset", "chunk_sizes", "encoding")
+# Pipelines open the same volume for each of their tasks. Few and short ones, to hold on to little.
+_REMEMBERED, _REMEMBERED_BYTES = 16, 1 << 16
 _ADVICE = "compare the file with the info of the volume's source"
 
 
@@ -107,7 +110,7 @@ class ScaleInfo:
         """The first of the nominal chunk extents."""
         return self.chunk_sizes[0]
 
-    @property
+    @cached_property
     def grid(self) -> ChunkGrid:
         """The grid of the chunks of `chunk_size`."""
         return ChunkGrid(self.size, self.voxel_offset, self.chunk_size)
@@ -146,7 +149,7 @@ class VolumeInfo:
     segment_properties: str | None
     text: str = field(repr=False)
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype[Any]:
         """The numpy type of a voxel, little-endian."""
         dtype: np.dtype[Any] = np.dtype(self.data_type).newbyteorder("<")
@@ -189,10 +192,17 @@ def parse_info(data: bytes, where: str) -> VolumeInfo:
 info of the volume's source
     """
     try:
-        text = decode_text(data)
-        return _parse_volume(parse_object(text), text)
+        return (_parse_again if len(data) <= _REMEMBERED_BYTES else _parse)(data)
     except FormatFault as fault:
         raise InfoError.from_fault(fault, Location(file=where), _ADVICE) from None
+
+
+def _parse(data: bytes) -> VolumeInfo:
+    text = decode_text(data)
+    return _parse_volume(parse_object(text), text)
+
+
+_parse_again = lru_cache(maxsize=_REMEMBERED)(_parse)
 
 
 def _parse_volume(document: dict[str, Any], text: str) -> VolumeInfo:

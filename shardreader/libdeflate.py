@@ -1,4 +1,4 @@
-"""Many gzip members inflated in one compiled call. Floor 1; imports numba.
+"""Many gzip members read and inflated in one compiled call. Floor 1; imports numba.
 
 The package `deflate` carries libdeflate, and its extension module shows the library's functions on
 Linux and macOS. Called from compiled code they need neither the interpreter lock nor memory of
@@ -10,147 +10,40 @@ from __future__ import annotations
 
 import ctypes
 import gzip
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
 
 import deflate
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from shardreader import positioned_read
 from shardreader.compile_lock import compiling
-from shardreader.compiling import compile_cached
+from shardreader.gzip_kernels import read_index as index_kernel
+from shardreader.gzip_kernels import read_some as read_kernel
 
 __all__ = [
     "ARENA_BYTES",
     "STORED_BYTES",
+    "Take",
     "Workspace",
     "inflate_each",
-    "inflate_some",
+    "read_each",
+    "read_minishard_index",
+    "reads_files",
     "usable",
     "workspace",
 ]
 
+Take = Callable[
+    [NDArray[np.intp], NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64]],
+    NDArray[np.bool_],
+]
+"""Gets some numbers of chunks, memory with their data as 32-bit words, and the first word and the
+number of words of each; says which are done."""
 STORED_BYTES = 1 << 20
 """The most stored bytes that a `Workspace` takes at once."""
 ARENA_BYTES = 1 << 20
 """The most inflated bytes that it holds at once; they had better stay in a core's cache."""
-_WORD = 8
-_SMALLEST_GZIP = 18
-
-
-def _gzip_decompress_ex(
-    _context: Any,
-    function: Any,  # noqa: ARG001 (numba counts the arguments; the values come to `generate`)
-    decompressor: Any,  # noqa: ARG001
-    source: Any,  # noqa: ARG001
-    source_bytes: Any,  # noqa: ARG001
-    target: Any,  # noqa: ARG001
-    target_bytes: Any,  # noqa: ARG001
-    used: Any,  # noqa: ARG001
-) -> tuple[Any, Any]:
-    """A call of ``libdeflate_gzip_decompress_ex`` by its address; all arguments are int64."""
-    signature = types.int64(*[types.int64] * 7)
-
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        function, decompressor, source, source_bytes, target, target_bytes, used = arguments
-        size = ir.IntType(64)
-        pointer = ir.IntType(8).as_pointer()
-        kind = ir.FunctionType(
-            ir.IntType(32), [pointer, pointer, size, pointer, size, pointer, pointer]
-        )
-
-        def at(address: Any, offset: int = 0) -> Any:
-            moved = builder.add(address, ir.Constant(size, offset))
-            return builder.inttoptr(moved, pointer)
-
-        result = builder.call(
-            builder.inttoptr(function, kind.as_pointer()),
-            [
-                at(decompressor),
-                at(source),
-                source_bytes,
-                at(target),
-                target_bytes,
-                at(used),
-                at(used, _WORD),
-            ],
-        )
-        return builder.sext(result, size)
-
-    return signature, generate
-
-
-_call: Any = intrinsic(_gzip_decompress_ex)
-
-
-def _inflate_some(
-    function: int,
-    decompressor: int,
-    stored: NDArray[np.uint8],
-    starts: NDArray[np.int64],
-    ends: NDArray[np.int64],
-    first: int,
-    most_bytes: int,
-    arena: NDArray[np.uint8],
-    used: NDArray[np.int64],
-    offsets: NDArray[np.int64],
-    lengths: NDArray[np.int64],
-) -> int:
-    room = np.int64(arena.size)
-    at = np.int64(0)
-    row = first
-    while row < starts.size:
-        start, end = starts[row], ends[row]
-        offsets[row] = at
-        lengths[row] = -1
-        if end - start >= _SMALLEST_GZIP:
-            length = np.int64(0)
-            for byte in range(4):
-                length |= np.int64(stored[end - 4 + byte]) << np.int64(8 * byte)
-            if 0 < length <= most_bytes and length <= room:
-                if length > room - at:
-                    return row
-                fault = _call(
-                    function,
-                    decompressor,
-                    np.int64(stored.ctypes.data) + start,
-                    end - start,
-                    np.int64(arena.ctypes.data) + at,
-                    length,
-                    np.int64(used.ctypes.data),
-                )
-                if fault == 0 and used[0] == end - start and used[1] == length:
-                    lengths[row] = length
-                    at += (length + _WORD - 1) // _WORD * _WORD
-                    at = min(at, room)
-        row += 1
-    return row
-
-
-_integer = types.int64
-_integers = types.Array(types.int64, 1, "C")
-_ranges = types.Array(types.int64, 1, "C", readonly=True)
-_bytes = types.Array(types.uint8, 1, "C")
-_kernel = compile_cached(
-    _inflate_some,
-    _integer(
-        _integer,
-        _integer,
-        types.Array(types.uint8, 1, "C", readonly=True),
-        _ranges,
-        _ranges,
-        _integer,
-        _integer,
-        _bytes,
-        _integers,
-        _integers,
-        _integers,
-    ),
-)
 
 
 class Workspace:
@@ -159,62 +52,20 @@ class Workspace:
     Attributes
     ----------
     stored, arena : ndarray of uint8
+    words, half_words : ndarray of uint64, uint32
+        The memory of `arena`.
+    held : ndarray of int64, shape (3,)
+        What `stored` holds: the number of a file, start and end of a range of it.
     """
 
     def __init__(self, decompressor: int) -> None:
         self.decompressor = decompressor
         self.stored: NDArray[np.uint8] = np.empty(STORED_BYTES, dtype=np.uint8)
         self.arena: NDArray[np.uint8] = np.empty(ARENA_BYTES, dtype=np.uint8)
+        self.words: NDArray[np.uint64] = self.arena.view(np.uint64)
+        self.half_words: NDArray[np.uint32] = self.arena.view(np.uint32)
         self.used: NDArray[np.int64] = np.zeros(2, dtype=np.int64)
-
-
-def inflate_some(
-    space: Workspace,
-    stored: NDArray[np.uint8],
-    starts: NDArray[np.int64],
-    ends: NDArray[np.int64],
-    first: int,
-    most_bytes: int,
-    offsets: NDArray[np.int64],
-    lengths: NDArray[np.int64],
-) -> int:
-    """Inflate chunks into the arena, as many as it holds, without the interpreter lock.
-
-    Parameters
-    ----------
-    space : Workspace
-    stored : ndarray of uint8
-        What was read; may be the workspace's own.
-    starts, ends : ndarray of int64, shape (n,)
-        Each chunk's part of `stored`, half-open and inside it.
-    first : int
-        The chunk to begin with.
-    most_bytes : int
-        No chunk may be larger after inflate.
-    offsets, lengths : ndarray of int64, shape (n,)
-        Filled in from `first` on: where in the arena each chunk begins, at a multiple of 8, and
-        its length in bytes; -1 where it is not one whole, sound gzip member that fits, which
-        `inflate` then has to judge.
-
-    Returns
-    -------
-    int
-        The chunk to go on with, which found no room; n where all are done.
-    """
-    last: int = _kernel(
-        _functions[1],
-        space.decompressor,
-        stored,
-        starts,
-        ends,
-        first,
-        most_bytes,
-        space.arena,
-        space.used,
-        offsets,
-        lengths,
-    )
-    return last
+        self.held: NDArray[np.int64] = np.zeros(3, dtype=np.int64)
 
 
 def inflate_each(
@@ -223,38 +74,140 @@ def inflate_each(
     starts: NDArray[np.int64],
     ends: NDArray[np.int64],
     most_bytes: int,
-    take: Callable[
-        [NDArray[np.intp], NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64]],
-        NDArray[np.bool_],
-    ],
+    take: Take,
 ) -> NDArray[np.bool_]:
-    """Hand over all chunks of what was read, an arena full at a time.
+    """Hand over all chunks of what was read, an arena full at a time, inflated without the lock.
 
     Parameters
     ----------
-    space, stored, starts, ends, most_bytes
-        As for `inflate_some`.
-    take : callable
-        Gets some numbers of chunks, memory with their data as 32-bit words, and the first word
-        and the number of words of each; says which are done.
+    space : Workspace
+    stored : ndarray of uint8
+        What was read; may be the workspace's own.
+    starts, ends : ndarray of int64, shape (n,)
+        Each chunk's part of `stored`, half-open and inside it.
+    most_bytes : int
+        No chunk may be larger after inflate.
+    take : Take
 
     Returns
     -------
     ndarray of bool, shape (n,)
-        Which are done. What is not was not sound, no multiple of 4 bytes, or not to the liking of
-        `take`.
+        Which are done. What is not was not one whole, sound gzip member that fits into the arena,
+        or no multiple of 4 bytes, or not to the liking of `take`: `inflate` has to judge it.
     """
-    offsets, lengths = np.empty_like(starts), np.empty_like(starts)
+    space.held[:] = 0, 0, len(stored)
+    all_in_it = np.zeros(len(starts), dtype=np.int64)
+    return _each(space, stored, _NO_FILES, all_in_it, starts, ends, most_bytes, take)
+
+
+def read_each(
+    space: Workspace,
+    descriptors: NDArray[np.int64],
+    file_numbers: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    most_bytes: int,
+    take: Take,
+) -> NDArray[np.bool_]:
+    """As `inflate_each`, of chunks that lie in open files; neighbours are read together.
+
+    Only where `reads_files`.
+
+    Parameters
+    ----------
+    descriptors : ndarray of int64
+        The descriptor of each file; -1 for one that is not to be read.
+    file_numbers, starts, ends : ndarray of int64, shape (n,)
+        Which of them each chunk is in, and its bytes there; half-open and not empty.
+    """
+    space.held[0] = -1
+    return _each(space, space.stored, descriptors, file_numbers, starts, ends, most_bytes, take)
+
+
+def _each(
+    space: Workspace,
+    stored: NDArray[np.uint8],
+    descriptors: NDArray[np.int64],
+    file_numbers: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    most_bytes: int,
+    take: Take,
+) -> NDArray[np.bool_]:
     done: NDArray[np.bool_] = np.zeros(len(starts), dtype=np.bool_)
-    words = space.arena.view(np.uint32)
+    picked, first_words, lengths = np.empty((3, len(starts)), dtype=np.int64)
     first = 0
     while first < len(starts):
-        last = inflate_some(space, stored, starts, ends, first, most_bytes, offsets, lengths)
-        found = lengths[first:last]
-        whole = np.flatnonzero((found > 0) & (found & 3 == 0)) + first
-        done[whole] = take(whole, words, offsets[whole] >> 2, lengths[whole] >> 2)
-        first = last
+        first, count = read_kernel(
+            _functions[2],
+            _functions[1],
+            space.decompressor,
+            descriptors,
+            file_numbers,
+            starts,
+            ends,
+            first,
+            most_bytes,
+            space.held,
+            stored,
+            space.arena,
+            space.used,
+            picked,
+            first_words,
+            lengths,
+        )
+        some = picked[:count]
+        done[some] = take(some, space.half_words, first_words[:count], lengths[:count])
     return done
+
+
+def read_minishard_index(
+    space: Workspace,
+    descriptor: int,
+    minishard: int,
+    *,
+    shard_index_end: int,
+    file_size: int,
+    most_stored_bytes: int,
+    most_bytes: int,
+    is_gzip: bool,
+) -> NDArray[np.uint64] | None:
+    """Read a minishard index by its entry in the shard index; only where `reads_files`.
+
+    Parameters
+    ----------
+    space : Workspace
+        Holds the answer, until it is used again.
+    descriptor, minishard : int
+        Of an open shard file, and of the index in it.
+    shard_index_end, file_size : int
+        In bytes.
+    most_stored_bytes, most_bytes : int
+        It may have no more bytes, in the file and after inflate.
+    is_gzip : bool
+        Or raw.
+
+    Returns
+    -------
+    ndarray of uint64, shape (3 n,), or None
+        Empty where the entry is. None where anything is unusual, for others to say what.
+    """
+    length: int = index_kernel(
+        _functions[2],
+        _functions[1],
+        space.decompressor,
+        descriptor,
+        16 * minishard,
+        shard_index_end,
+        file_size,
+        most_stored_bytes,
+        most_bytes,
+        is_gzip,
+        space.stored,
+        space.arena,
+        space.used,
+    )
+    return None if length < 0 or length % 24 else space.words[: length >> 3]
 
 
 def usable() -> bool:
@@ -262,26 +215,41 @@ def usable() -> bool:
     if not _judged:
         with compiling:  # which a fork waits for
             if not _judged:
-                _functions[:] = _addresses()
+                _functions[:] = *_addresses(), positioned_read.address()
                 _judged.append(_functions[0] != 0 and _works())
     return _judged[0]
 
 
-@contextmanager
-def workspace() -> Iterator[Workspace]:
+def reads_files() -> bool:
+    """Whether `read_each` may be called; only where `usable`."""
+    return _functions[2] != 0
+
+
+class _Borrowed:
+    """A workspace for the time of a block; written out, because each read passes here."""
+
+    __slots__ = ("_space",)
+
+    def __enter__(self) -> Workspace:
+        try:
+            self._space = _idle.pop()
+        except IndexError:
+            self._space = Workspace(_new_decompressor())
+        return self._space
+
+    def __exit__(self, *_: object) -> None:
+        _idle.append(self._space)
+
+
+def workspace() -> _Borrowed:
     """A workspace that nobody else uses meanwhile; only where `usable`."""
-    try:
-        space = _idle.pop()
-    except IndexError:
-        space = Workspace(_new_decompressor())
-    try:
-        yield space
-    finally:
-        _idle.append(space)
+    return _Borrowed()
 
 
-# Addresses of `alloc_decompressor` and `gzip_decompress_ex`, and whether they are these.
-_functions = [0, 0]
+_NO_FILES: NDArray[np.int64] = np.full(1, -1, dtype=np.int64)
+# Addresses of `alloc_decompressor`, `gzip_decompress_ex` and `pread`, and whether the first two
+# are these.
+_functions = [0, 0, 0]
 _judged: list[bool] = []
 # As many as there ever were threads at work at once.
 _idle: list[Workspace] = []
@@ -313,12 +281,18 @@ def _works() -> bool:
     member = gzip.compress(text)
     stored = member + member[-8:]
     starts, ends = np.zeros(2, np.int64), np.array([len(member), len(stored)])
-    offsets, lengths = np.zeros(2, np.int64), np.zeros(2, np.int64)
+    found: list[bytes] = []
+
+    def take(
+        rows: NDArray[np.intp],
+        words: NDArray[np.uint32],
+        first_words: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+    ) -> NDArray[np.bool_]:
+        found.extend(words[a : a + n].tobytes() for a, n in zip(first_words, lengths, strict=True))
+        return np.ones(len(rows), dtype=np.bool_)
+
     with workspace() as space:
-        space.stored[: len(stored)] = np.frombuffer(stored, np.uint8)
-        last = inflate_some(space, space.stored, starts, ends, 0, len(text), offsets, lengths)
-        return (
-            last == len(ends)
-            and lengths.tolist() == [len(text), -1]
-            and space.arena[: len(text)].tobytes() == text
-        )
+        read = np.frombuffer(stored, np.uint8)
+        done = inflate_each(space, read, starts, ends, len(text), take)
+    return done.tolist() == [True, False] and found == [text]

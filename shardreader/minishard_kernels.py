@@ -96,7 +96,7 @@ _find = compile_cached(
 
 
 def parse_sound(
-    decoded: bytes,
+    rows: NDArray[np.uint64],
     *,
     shard_index_end: int,
     file_size: int,
@@ -110,8 +110,8 @@ def parse_sound(
 
     Parameters
     ----------
-    decoded : bytes
-        After inflate; a multiple of 24 bytes.
+    rows : ndarray of uint64, shape (3 n,)
+        Little-endian, as they are after inflate.
 
     Returns
     -------
@@ -120,7 +120,6 @@ def parse_sound(
         the ids ascend and belong to this shard and minishard, and the byte ranges are not empty,
         lie in the file and follow each other.
     """
-    rows: NDArray[np.uint64] = np.frombuffer(decoded, dtype="<u8")
     if preshift_bits > 63 or not rows.flags.aligned or file_size < shard_index_end:
         return None
     table: NDArray[np.uint64] = np.empty((5, len(rows) // 3), dtype=np.uint64)

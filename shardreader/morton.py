@@ -18,6 +18,8 @@ __all__ = ["MORTON_BITS_LIMIT", "cells_of_chunk_ids", "chunk_ids_of_cells", "mor
 MORTON_BITS_LIMIT = 64
 # Cells along an axis; FAFB has 972. A longer table would not pay.
 _LONGEST_TABLE = 1 << 16
+_BYTE_BITS = 8
+_BYTE = np.uint64(255)
 
 
 @lru_cache(maxsize=64)
@@ -107,13 +109,27 @@ def cells_of_chunk_ids(
     ([3, 5, 0], [True, False])
     """
     codes = np.asarray(chunk_ids, dtype=np.uint64)
-    plan = _bit_plan(grid_size)
+    tables = _gather_tables(grid_size)
     cells = np.zeros((len(codes), 3), dtype=np.int64)
-    one = np.uint64(1)
-    for position, (dim, bit) in enumerate(plan):
-        cells[:, dim] |= (((codes >> np.uint64(position)) & one) << np.uint64(bit)).astype(np.int64)
+    for number, table in enumerate(tables):
+        cells |= table[(codes >> np.uint64(_BYTE_BITS * number)) & _BYTE]
     limits = np.array(grid_size, dtype=np.int64)
     inside: NDArray[np.bool_] = np.logical_and.reduce(cells < limits, axis=1)
-    if len(plan) < MORTON_BITS_LIMIT:
-        inside &= codes >> np.uint64(len(plan)) == 0
+    bits = morton_bits(grid_size)
+    if bits < MORTON_BITS_LIMIT:
+        inside &= codes >> np.uint64(bits) == 0
     return cells, inside
+
+
+@lru_cache(maxsize=16)
+def _gather_tables(grid_size: Triple) -> list[NDArray[np.int64]]:
+    """For each byte of a code the part of the cell that each of its values stands for."""
+    plan = _bit_plan(grid_size)
+    values = np.arange(1 << _BYTE_BITS)
+    tables = []
+    for first in range(0, len(plan), _BYTE_BITS):
+        table = np.zeros((len(values), 3), dtype=np.int64)
+        for position, (dim, bit) in enumerate(plan[first : first + _BYTE_BITS]):
+            table[:, dim] |= (values >> position & 1) << bit
+        tables.append(table)
+    return tables

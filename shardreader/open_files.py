@@ -21,7 +21,7 @@ from shardreader.manifest import (
     Manifest,
     parse_manifest,
 )
-from shardreader.store import LocalStore, StaleFileError, Store
+from shardreader.store import StaleFileError, TooLargeError, read_whole
 from shardreader.volume_path import directory_of, is_remote
 
 if TYPE_CHECKING:
@@ -105,8 +105,8 @@ def read_volume_files(
     if is_remote(path):
         return _read_remote(path, scale, manifest_path)
     directory = directory_of(path)
-    volume = read_info(directory)
-    where = os.path.join(directory, "info")
+    where = f"{directory}{os.sep}info"
+    volume = _read_info(directory, where)
     chosen = select_scale(volume, scale, where)
     check_supported(volume, chosen, where)
     return VolumeFiles(
@@ -185,59 +185,70 @@ def check_supported(volume: VolumeInfo, scale: ScaleInfo, where: str) -> None:
 
 def read_info(directory: str) -> VolumeInfo:
     """The parsed ``info`` of a local volume."""
-    if not os.path.isdir(directory):
-        there = "a file, not a directory" if os.path.exists(directory) else "no such directory"
-        raise ReadError(f"{directory}: {there}; give the directory that holds the file `info`")
-    data = _read_document(directory, "info", INFO_BYTES_LIMIT)
+    return _read_info(directory, os.path.join(directory, "info"))
+
+
+def _read_info(directory: str, where: str) -> VolumeInfo:
+    data = _read_document(where, INFO_BYTES_LIMIT)
     if data is None:
+        if not os.path.isdir(directory):
+            there = "a file, not a directory" if os.path.exists(directory) else "no such directory"
+            raise ReadError(f"{directory}: {there}; give the directory that holds the file `info`")
         raise InfoError(
             f"{directory}: has no file `info`, so it is not a precomputed volume; give the "
             "directory that holds it (of the volume, not of one of its scales)"
         )
-    return parse_info(data, os.path.join(directory, "info"))
+    return parse_info(data, where)
 
 
 def read_manifest(directory: str, path: str | None) -> Manifest | None:
     """The manifest at `path`, or the one beside ``info``; None where that does not exist."""
-    folder, name = os.path.split(path) if path else (directory, MANIFEST_NAME)
-    data = _read_document(folder, name, MANIFEST_BYTES_LIMIT)
+    where = path or f"{directory}{os.sep}{MANIFEST_NAME}"
+    data = _read_document(where, MANIFEST_BYTES_LIMIT)
     if data is not None:
-        return parse_manifest(data, os.path.join(folder, name))
+        return parse_manifest(data, where)
     if path is not None:
         raise ReadError(f"{path}: no such manifest")
     return None
 
 
-def _read_document(directory: str, name: str, most_bytes: int) -> bytes | None:
-    store = LocalStore(directory)
+def _read_document(path: str, most_bytes: int) -> bytes | None:
     try:
-        return _document(store, name, most_bytes)
-    finally:
-        store.close()
+        return read_whole(path, most_bytes)
+    except TooLargeError as error:
+        raise _too_large(path, most_bytes, error.size) from None
+    except StaleFileError:
+        raise _unsteady(path) from None
+
+
+def _too_large(path: str, most_bytes: int, size: int) -> InfoError:
+    return InfoError(
+        f"{path}: expected at most {most_bytes} bytes, found {size}; "
+        "compare the file with the volume's source"
+    )
+
+
+def _unsteady(path: str) -> ReadError:
+    return ReadError(f"{path}: changed while it was read; try again when it is written")
 
 
 def _document(
-    store: Store, name: str, most_bytes: int, *, may_be_refused: bool = False
+    remote: RemoteFiles, name: str, most_bytes: int, *, may_be_refused: bool = False
 ) -> bytes | None:
-    """The whole of a small file; None where there is none.
+    """The whole of a small remote file; None where there is none.
 
     A bucket that may not be listed refuses what it does not have: `may_be_refused` takes that
     for none.
     """
     try:
-        identity = store.identity(name)
+        identity = remote.identity(name)
         if identity is None:
             return None
         if identity.size > most_bytes:
-            raise InfoError(
-                f"{store.path(name)}: expected at most {most_bytes} bytes, found {identity.size}; "
-                "compare the file with the volume's source"
-            )
-        return store.read(name, start=0, end=identity.size, identity=identity)
+            raise _too_large(remote.path(name), most_bytes, identity.size)
+        return remote.read(name, start=0, end=identity.size, identity=identity)
     except StaleFileError:
-        raise ReadError(
-            f"{store.path(name)}: changed while it was read; try again when it is written"
-        ) from None
+        raise _unsteady(remote.path(name)) from None
     except ReadError as error:
         from shardreader.plain_http import RefusedError
 

@@ -21,6 +21,7 @@ from shardreader.errors import (
 from shardreader.found import Found
 from shardreader.grid import ChunkGrid, triples
 from shardreader.stored_reader import ConsumeMany
+from shardreader.workers import Workers
 
 __all__ = ["PointRead", "refuse_points"]
 
@@ -31,9 +32,8 @@ class PointRead:
     Parameters
     ----------
     voxels : ndarray of int64, shape (n, 3)
-        Inside the volume where `status` is OK.
     status : ndarray of uint8, shape (n,)
-        Filled in.
+        OK for those to look up; filled in.
 
     Attributes
     ----------
@@ -49,6 +49,7 @@ class PointRead:
         status: NDArray[np.uint8],
         dtype: np.dtype[Any],
         channels: int,
+        workers: Workers,
     ) -> None:
         self._grid = grid
         self._decoder = decoder
@@ -59,23 +60,22 @@ class PointRead:
         self._errors: dict[int, ShardReaderError] = {}
         self._absent: dict[int, tuple[Found, int]] = {}
         self._damaged_in_part: set[int] = set()
-        self._group()
+        self._group(workers)
 
-    def _group(self) -> None:
+    def _group(self, workers: Workers) -> None:
         with compiling:
             # numba, on the first lookup only
             from shardreader.grouping import group_points
 
-        grouped = group_points(self.voxels, self.status, self._grid)
-        self.cells, self._firsts = grouped.cells, grouped.firsts
+        grouped = group_points(self.voxels, self.status, self._grid, workers)
+        self.cells, self._shapes, self._firsts = grouped.cells, grouped.shapes, grouped.firsts
         self.batch = PointBatch(
             grouped.packed, grouped.bits, grouped.order, self._labels, self.status
         )
-        self._shapes = np.ascontiguousarray(self._grid.cell_extents(self.cells)[1])
 
     def settle(self, found: Found, rows: NDArray[np.intp]) -> None:
         """Give points whose chunk is not stored the status of the chunk."""
-        at = np.flatnonzero(found.status != PointStatus.OK)
+        at = found.status.nonzero()[0]  # OK is 0
         if len(at) == 0:
             return
         begins = self._firsts[rows[at]]
@@ -160,6 +160,8 @@ def refuse_points(
 
     The exception carries the whole answer in ``labels`` and ``status``.
     """
+    if not np.count_nonzero(read.status):
+        return
     counts = np.bincount(read.status, minlength=len(PointStatus))
     total = len(read.status)
     error: Exception | None = None

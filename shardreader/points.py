@@ -120,19 +120,19 @@ def points_to_voxels(
     units: str | None,
     resolution: Sequence[float] | None,
     voxel_size: Resolution,
-    bounds: Box,
+    bounds: Box | None,
 ) -> tuple[NDArray[np.int64], NDArray[np.uint8], tuple[int, ...]]:
     """Points in the user's units as voxels; floor decides.
 
     Parameters
     ----------
     points : array-like of shape (..., 3), or a frame with columns x, y, z
-    bounds : Box
-        The volume.
+    bounds : Box or None
+        The volume; None leaves it to the caller to find what is OUT_OF_BOUNDS.
 
     Returns
     -------
-    voxels : ndarray of int64, shape (n, 3)
+    voxels : ndarray of int64, shape (n, 3), C order
         Meaningless where the status is not OK.
     status : ndarray of uint8, shape (n,)
         `PointStatus` OK, OUT_OF_BOUNDS or INVALID.
@@ -151,19 +151,20 @@ def points_to_voxels(
     shape = array.shape[:-1]
     flat = array.reshape(-1, 3)
     status = np.zeros(len(flat), dtype=np.uint8)
-    ratios = _ratios(size, voxel_size)
-    if flat.dtype.kind == "f":
-        status[~np.isfinite(flat).all(axis=1)] = PointStatus.INVALID
-    if flat.dtype == np.int64 and all(ratio == 1 for ratio in ratios):
+    if flat.dtype == np.int64 and size == voxel_size:
         voxels = np.ascontiguousarray(flat)
     else:
+        if flat.dtype.kind == "f":
+            status[~np.isfinite(flat).all(axis=1)] = PointStatus.INVALID
         voxels = np.empty((len(flat), 3), dtype=np.int64)
+        ratios = _ratios(size, voxel_size)
         for axis in range(3):
             _to_voxels(flat[:, axis], ratios[axis], voxels[:, axis])
-    for column, first, end in zip(voxels.T, bounds.lower, bounds.upper, strict=True):
-        if len(column) and (column.min() < first or column.max() >= end):
-            outside = (column < first) | (column >= end)
-            status[outside & (status == PointStatus.OK)] = PointStatus.OUT_OF_BOUNDS
+    if bounds is not None:
+        for column, first, end in zip(voxels.T, bounds.lower, bounds.upper, strict=True):
+            if len(column) and (column.min() < first or column.max() >= end):
+                outside = (column < first) | (column >= end)
+                status[outside & (status == PointStatus.OK)] = PointStatus.OUT_OF_BOUNDS
     return voxels, status, shape
 
 

@@ -26,7 +26,7 @@ from shardreader.remote_store import (
 )
 from shardreader.request_loop import RequestLoop
 from shardreader.source_url import SourceUrl
-from shardreader.store import StaleFileError
+from shardreader.store import Handle, StaleFileError
 
 __all__ = ["RemoteFiles"]
 
@@ -126,11 +126,11 @@ class RemoteFiles:
             return self._ask_now(Wanted(name, start, end, identity))[1]
         return answer[1][start - piece.wanted.start : end - piece.wanted.start]
 
-    def read_into(
-        self, name: str, *, start: int, end: int, identity: RemoteIdentity, into: memoryview
-    ) -> None:
-        """As `LocalStore.read_into`."""
-        into[: end - start] = self.read(name, start=start, end=end, identity=identity)
+    def hold(self, name: str, identity: RemoteIdentity) -> None:
+        """As `LocalStore.hold`: objects have no descriptors."""
+
+    def let_go(self, name: str, handle: Handle) -> None:
+        """As `LocalStore.let_go`."""
 
     @contextmanager
     def ahead(self, wanted: Sequence[Wanted]) -> Iterator[None]:

@@ -20,12 +20,12 @@ from shardreader.cache import ByteCache
 from shardreader.chunk_source import ChunkSource
 from shardreader.errors import FormatFault, PointStatus, ReadError
 from shardreader.found import Found, ReadJob, ReadLimits, plan_reads
-from shardreader.inflate import most_stored_bytes
+from shardreader.minishard_indices import PAGE_ENTRIES, Shard
 from shardreader.remote_files import RemoteFiles
 from shardreader.remote_ranges import RemoteIdentity, Wanted
 from shardreader.shard_files import parts_of
 from shardreader.shard_index import SHARD_INDEX_ENTRY_BYTES
-from shardreader.sharded_source import PAGE_ENTRIES, Shard, ShardedSource
+from shardreader.sharded_source import ShardedSource
 from shardreader.store import StaleFileError
 from shardreader.stored_reader import Consume, ConsumeMany, Fail, RangeFiles, Reading, StoredReader
 from shardreader.unsharded_source import SUFFIXES_TO_ASK, UnshardedSource
@@ -207,16 +207,16 @@ class RemoteShardedSource(RemoteSource, ShardedSource):
         ranges: set[ByteRange] = set()
         is_one_page = 1 << self.spec.minishard_bits <= PAGE_ENTRIES
         for minishard in minishards:
-            if self.cache.get(self._index_key(shard, minishard)) is not None:
+            if self.cache.get(self.indices.key(shard, minishard)) is not None:
                 continue
-            where = self._minishard_range(shard, minishard)
+            where = self.indices.where(shard, minishard)
             if where is not None:
                 ranges.add(where)
             elif is_one_page and self._confirmed.get(shard.number) != shard.identity:
-                filled = self._filled_minishards(shard).tolist()
+                filled = self.indices.filled(shard).tolist()
                 for number in filled[:1] + filled[-1:]:
-                    ranges.add(self._minishard_range(shard, number) or ByteRange(0, 0))
-        most = most_stored_bytes(self.spec.minishard_index_encoding, self._most_index_bytes)
+                    ranges.add(self.indices.where(shard, number) or ByteRange(0, 0))
+        most = self.indices.most_stored_bytes
         return [where for where in ranges if 0 < where.end - where.start <= most]
 
     def _indices(self, wanted: dict[int, list[int]]) -> Iterator[list[Wanted]]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 __all__ = ["SeenLately"]
 
+_FEW = 8  # for so few, numpy takes longer than Python
 _SLOTS = 1 << 16
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _SLOT_SHIFT = np.uint64(64 - 16)
@@ -68,14 +69,25 @@ class SeenLately:
         starts, sizes : ndarray of int64, shape (n,)
             In bytes; sizes as they count in the cache.
         """
+        result: NDArray[np.bool_]
+        if len(starts) <= _FEW:
+            rows = zip(file_numbers.tolist(), starts.tolist(), sizes.tolist(), strict=True)
+            seen = [self._one(identities[file], start, size) for file, start, size in rows]
+            return np.array(seen, dtype=np.bool_)
         tokens = np.array([hash((self._name, one)) & _WORD for one in identities], np.uint64)
         keys = (tokens[file_numbers] + starts.astype(np.uint64)) * _MIX
         slots = (keys >> _SLOT_SHIFT).astype(np.intp)
         passed = self._passed + np.cumsum(sizes)
-        result: NDArray[np.bool_] = (_keys[slots] == keys) & (
-            passed - _when[slots] <= self._most_bytes
-        )
+        result = (_keys[slots] == keys) & (passed - _when[slots] <= self._most_bytes)
         _keys[slots], _when[slots] = keys, passed
         if len(passed):
             self._passed = int(passed[-1])
         return result
+
+    def _one(self, identity: Hashable, start: int, size: int) -> bool:
+        key = ((hash((self._name, identity)) & _WORD) + start) * int(_MIX) & _WORD
+        slot = key >> int(_SLOT_SHIFT)
+        self._passed += size
+        is_again = int(_keys[slot]) == key and self._passed - int(_when[slot]) <= self._most_bytes
+        _keys[slot], _when[slot] = key, self._passed
+        return is_again

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shardreader.store import FileVersion, StaleFileError, Store
+from shardreader.store import FileVersion, Handle, StaleFileError, Store
 
 __all__ = ["PairIdentity", "ShardFiles", "parts_of", "shard_name"]
 
@@ -65,20 +65,13 @@ class ShardFiles:
             first += part_identity.size
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def read_into(
-        self,
-        name: str,
-        *,
-        start: int,
-        end: int,
-        identity: FileVersion,
-        into: memoryview,
-    ) -> None:
-        """As `LocalStore.read_into`."""
-        if not isinstance(identity, PairIdentity):
-            self._store.read_into(name, start=start, end=end, identity=identity, into=into)
-        else:
-            into[: end - start] = self.read(name, start=start, end=end, identity=identity)
+    def hold(self, name: str, identity: FileVersion) -> Handle | None:
+        """As `LocalStore.hold`; None for a pair, whose bytes are in two files."""
+        return None if isinstance(identity, PairIdentity) else self._store.hold(name, identity)
+
+    def let_go(self, name: str, handle: Handle) -> None:
+        """As `LocalStore.let_go`."""
+        self._store.let_go(name, handle)
 
     def path(self, name: str, identity: FileVersion | None = None) -> str:
         """What to call the shard in a message."""

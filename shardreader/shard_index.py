@@ -31,6 +31,7 @@ __all__ = [
     "overlaps",
     "parse_minishard_index",
     "repeated_ids",
+    "usual_minishard_index",
 ]
 
 SHARD_INDEX_ENTRY_BYTES = 16
@@ -183,9 +184,11 @@ def decode_minishard_index(
         The length is no multiple of 24, an id stands twice, an id hashes to another shard or
         minishard (`ForeignKeysFault` where all do), or two byte ranges overlap.
     """
-    usual = _parse_usual(decoded, spec, shard_number, minishard_number, file_size)
-    if usual is not None:
-        return usual
+    if len(decoded) % MINISHARD_ENTRY_BYTES == 0:
+        rows = np.frombuffer(decoded, dtype="<u8")
+        usual = usual_minishard_index(rows, spec, shard_number, minishard_number, file_size)
+        if usual is not None:
+            return usual
     index = parse_minishard_index(
         decoded, shard_index_end=spec.shard_index_end, file_size=file_size
     )
@@ -194,19 +197,22 @@ def decode_minishard_index(
     return index
 
 
-def _parse_usual(
-    decoded: bytes,
+def usual_minishard_index(
+    rows: NDArray[np.uint64],
     spec: ShardingSpec,
     shard_number: int,
     minishard_number: int,
     file_size: int,
 ) -> MinishardIndex | None:
-    """An index without anything unusual, by a kernel if numba is loaded; else None."""
+    """An index without anything unusual, by a kernel if numba is loaded; else None.
+
+    As `decode_minishard_index`, of the decoded bytes as words, shape (3 n,).
+    """
     kernels = loaded_kernels()
-    if kernels is None or spec.hash != "identity" or len(decoded) % MINISHARD_ENTRY_BYTES:
+    if kernels is None or spec.hash != "identity":
         return None
     table: NDArray[np.uint64] | None = kernels.parse_sound(
-        decoded,
+        rows,
         shard_index_end=spec.shard_index_end,
         file_size=file_size,
         preshift_bits=spec.preshift_bits,
@@ -218,7 +224,8 @@ def _parse_usual(
     if table is None:
         return None
     ids, starts, ends, offsets, sizes = table
-    sound = np.ones(len(ids), dtype=np.bool_)
+    sound = np.empty(len(ids), dtype=np.bool_)
+    sound.fill(True)
     return MinishardIndex(
         ids, starts.view(np.int64), ends.view(np.int64), sound, offsets, sizes, usual=True
     )

@@ -93,15 +93,22 @@ class ShardingSpec:
         """Length of the shard index in bytes; offsets in a shard count from here."""
         return 16 << self.minishard_bits
 
+    def slots(self, chunk_ids: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        """Shard and minishard of chunk ids as ``shard << minishard_bits | minishard``, uint64."""
+        shifted = _shift_right(np.asarray(chunk_ids, dtype=np.uint64), self.preshift_bits)
+        hashed = HASHES[self.hash](shifted)
+        slots: NDArray[np.uint64] = hashed & np.uint64(
+            (1 << (self.minishard_bits + self.shard_bits)) - 1
+        )
+        return slots
+
     def locate(
         self, chunk_ids: NDArray[np.uint64]
     ) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
         """Shard and minishard numbers of chunk ids, each uint64 of the same shape."""
-        shifted = _shift_right(np.asarray(chunk_ids, dtype=np.uint64), self.preshift_bits)
-        hashed = HASHES[self.hash](shifted)
-        minishards = hashed & np.uint64((1 << self.minishard_bits) - 1)
-        shards = _shift_right(hashed, self.minishard_bits)
-        return shards & np.uint64((1 << self.shard_bits) - 1), minishards
+        slots = self.slots(chunk_ids)
+        minishards = slots & np.uint64((1 << self.minishard_bits) - 1)
+        return _shift_right(slots, self.minishard_bits), minishards
 
     def file_name(self, shard_number: int) -> str:
         """The name of a shard's file: lowercase hexadecimal of ceil(shard_bits / 4) digits."""

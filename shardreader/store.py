@@ -10,14 +10,21 @@ import os
 import stat
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 from shardreader.errors import ReadError, ShardError
 from shardreader.fork_gate import not_forking
 
-__all__ = ["FileIdentity", "FileVersion", "LocalStore", "StaleFileError", "Store"]
+__all__ = [
+    "FileIdentity",
+    "FileVersion",
+    "Handle",
+    "LocalStore",
+    "StaleFileError",
+    "Store",
+    "TooLargeError",
+    "read_whole",
+]
 
 # macOS allows a process 256 descriptors.
 MOST_HANDLES = 64
@@ -29,7 +36,6 @@ _READ_FLAGS = (
 )
 _MOST_PER_CALL = 1 << 30  # some systems refuse a read of 2 GiB or more
 _HAS_PREAD = hasattr(os, "pread")
-_HAS_PREADV = hasattr(os, "preadv")
 # Windows does not replace a file that a reader holds, and `fetch` replaces shards.
 _KEEPS_HANDLES = os.name != "nt"
 
@@ -73,10 +79,11 @@ class Store(Protocol):
     def read(self, name: str, *, start: int, end: int, identity: Any) -> bytes:
         """The bytes ``[start, end)`` of a version of a file, all of them."""
 
-    def read_into(
-        self, name: str, *, start: int, end: int, identity: Any, into: memoryview
-    ) -> None:
-        """As `read`, into memory of the caller's."""
+    def hold(self, name: str, identity: Any) -> Handle | None:
+        """An open descriptor of a version of a file, until `let_go`; None where files have none."""
+
+    def let_go(self, name: str, handle: Handle) -> None:
+        """The end of what `hold` began."""
 
     def close(self) -> None:
         """Let go of what is open; a later read opens it anew."""
@@ -89,12 +96,21 @@ class StaleFileError(Exception):
     """The file is no longer the one that the read was planned for. Never leaves the package."""
 
 
-class _Handle:
+class TooLargeError(Exception):
+    """A document is larger than it may be; `size` in bytes. Never leaves the package."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size
+
+
+class Handle:
+    """A descriptor that is in use, and the version of the file that it leads to."""
+
     def __init__(self, descriptor: int, identity: FileIdentity) -> None:
         self.descriptor = descriptor
         self.identity = identity
         self.users = 1
-        self.lock = threading.Lock()
 
 
 class LocalStore:
@@ -114,15 +130,16 @@ class LocalStore:
 
     def __init__(self, root: str) -> None:
         self.root = root
-        self._handles: OrderedDict[str, _Handle] = OrderedDict()
+        self._prefix = root if root.endswith(os.sep) else root + os.sep
+        self._handles: OrderedDict[str, Handle] = OrderedDict()
         # Also those that were replaced under their readers, which close them.
-        self._all: set[_Handle] = set()
+        self._all: set[Handle] = set()
         self._lock = threading.Lock()
 
     def path(self, name: str) -> str:
         """The whole path of a file, for messages and calls of the operating system."""
         if os.sep == "/" and ".." not in name and "./" not in name:
-            return os.path.join(self.root, name)
+            return self._prefix + name
         return os.path.normpath(os.path.join(self.root, *name.split("/")))
 
     def identity(self, name: str) -> FileIdentity | None:
@@ -135,6 +152,17 @@ class LocalStore:
         ShardError
             There is something else than a regular file.
         """
+        if _KEEPS_HANDLES and name not in self._handles:
+            # Who asks is about to read: to open it says as much, and takes no longer.
+            try:
+                handle = self._open_anew(name, None)
+            except StaleFileError:
+                return None
+            except ReadError:
+                pass  # a file that may be looked at all the same
+            else:
+                self.let_go(name, handle)
+                return handle.identity
         path = self.path(name)
         try:
             found = os.stat(path)
@@ -162,53 +190,29 @@ class LocalStore:
         ReadError
             The operating system refuses.
         """
-        with self._open(name, identity) as handle:
-            try:
-                data = _read_at(handle, start, end - start)
-            except OSError as error:
-                raise read_error(
-                    self.path(name), f"read its bytes [{start}, {end})", error
-                ) from error
+        handle = self.hold(name, identity)
+        try:
+            data = _read_at(handle.descriptor, start, end - start)
+        except OSError as error:
+            raise read_error(self.path(name), f"read its bytes [{start}, {end})", error) from error
+        finally:
+            self.let_go(name, handle)
         if len(data) != end - start:
             raise StaleFileError(name)
         return data
 
-    def read_into(
-        self, name: str, *, start: int, end: int, identity: FileIdentity, into: memoryview
-    ) -> None:
-        """As `read`, into the beginning of memory that is there already."""
-        if not _HAS_PREADV:
-            into[: end - start] = self.read(name, start=start, end=end, identity=identity)
-            return
-        with self._open(name, identity) as handle:
-            try:
-                complete = _read_into(handle, start, into[: end - start])
-            except OSError as error:
-                raise read_error(
-                    self.path(name), f"read its bytes [{start}, {end})", error
-                ) from error
-        if not complete:
-            raise StaleFileError(name)
+    def hold(self, name: str, identity: FileIdentity) -> Handle:
+        """An open descriptor of a version of a file, which stays open until `let_go`.
 
-    def close(self) -> None:
-        """Close the descriptors; a later read opens them anew."""
-        with not_forking(), self._lock:
-            self._drop_idle(keep=0)
+        Raises
+        ------
+        StaleFileError, ReadError
+            As `read`.
+        """
+        return self._take(name, identity) or self._open_anew(name, identity)
 
-    def abandon(self) -> None:
-        """Close the descriptors in a forked child, where the lock may be held by nobody."""
-        for handle in self._all:
-            os.close(handle.descriptor)
-
-    @contextmanager
-    def _open(self, name: str, identity: FileIdentity) -> Iterator[_Handle]:
-        handle = self._take(name, identity) or self._open_anew(name, identity)
-        try:
-            yield handle
-        finally:
-            self._give_back(name, handle)
-
-    def _give_back(self, name: str, handle: _Handle) -> None:
+    def let_go(self, name: str, handle: Handle) -> None:
+        """The end of what `hold` began; each one once."""
         with self._lock:
             stays = _KEEPS_HANDLES and self._handles.get(name) is handle
             if stays or handle.users > 1:
@@ -221,11 +225,22 @@ class LocalStore:
                     del self._handles[name]
                 self._shut(handle)
 
-    def _shut(self, handle: _Handle) -> None:
+    def close(self) -> None:
+        """Close the descriptors, those in use once let go; a later read opens them anew."""
+        with not_forking(), self._lock:
+            self._drop_idle(keep=0)
+            self._handles.clear()
+
+    def abandon(self) -> None:
+        """Close the descriptors in a forked child, where the lock may be held by nobody."""
+        for handle in self._all:
+            os.close(handle.descriptor)
+
+    def _shut(self, handle: Handle) -> None:
         self._all.discard(handle)
         os.close(handle.descriptor)
 
-    def _take(self, name: str, identity: FileIdentity) -> _Handle | None:
+    def _take(self, name: str, identity: FileIdentity) -> Handle | None:
         with self._lock:
             handle = self._handles.get(name)
             if handle is None or handle.identity != identity:
@@ -234,7 +249,8 @@ class LocalStore:
             self._handles.move_to_end(name)
             return handle
 
-    def _open_anew(self, name: str, identity: FileIdentity) -> _Handle:
+    def _open_anew(self, name: str, identity: FileIdentity | None) -> Handle:
+        """Open a version of a file; None is the present one."""
         path = self.path(name)
         with not_forking():
             try:
@@ -244,7 +260,8 @@ class LocalStore:
             except OSError as error:
                 raise read_error(path, "open it", error) from error
             try:
-                if _identity(path, os.fstat(descriptor)) != identity:
+                found = _identity(path, os.fstat(descriptor))
+                if identity is not None and found != identity:
                     raise StaleFileError(name)
             except OSError as error:
                 os.close(descriptor)
@@ -252,9 +269,9 @@ class LocalStore:
             except BaseException:
                 os.close(descriptor)
                 raise
-            return self._keep(name, _Handle(descriptor, identity))
+            return self._keep(name, Handle(descriptor, found))
 
-    def _keep(self, name: str, handle: _Handle) -> _Handle:
+    def _keep(self, name: str, handle: Handle) -> Handle:
         with self._lock:
             before = self._handles.pop(name, None)
             if before is not None and before.users == 0:
@@ -276,12 +293,47 @@ class LocalStore:
 
     def _drop_idle(self, keep: int) -> None:
         """Close the least recently used descriptors that nobody reads from. Needs the lock."""
+        if len(self._handles) <= keep:
+            return
         for name, handle in list(self._handles.items()):
             if len(self._handles) <= keep:
                 return
             if handle.users == 0:
                 del self._handles[name]
                 self._shut(handle)
+
+
+def read_whole(path: str, most_bytes: int) -> bytes | None:
+    """The whole of a small local file, in as few calls of the system as can be; None for no file.
+
+    Raises
+    ------
+    TooLargeError
+        It has more than `most_bytes`.
+    StaleFileError
+        It changes while it is read.
+    ReadError, ShardError
+        As `LocalStore.identity`.
+    """
+    with not_forking():
+        try:
+            descriptor = os.open(path, _READ_FLAGS)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise read_error(path, "open it", error) from error
+        try:
+            identity = _identity(path, os.fstat(descriptor))
+            if identity.size > most_bytes:
+                raise TooLargeError(identity.size)
+            data = _read_at(descriptor, 0, identity.size)
+        except OSError as error:
+            raise read_error(path, "read it", error) from error
+        finally:
+            os.close(descriptor)
+    if len(data) != identity.size:
+        raise StaleFileError(path)
+    return data
 
 
 def _identity(path: str, found: os.stat_result) -> FileIdentity:
@@ -298,17 +350,17 @@ def _file_type(mode: int) -> str:
     return names.get(stat.S_IFMT(mode), "a special file")
 
 
-def _read_at(handle: _Handle, position: int, length: int) -> bytes:
+def _read_at(descriptor: int, position: int, length: int) -> bytes:
     """Up to `length` bytes from `position`; fewer only at the end of the file."""
     pieces = []
     while length > 0:
         wanted = min(length, _MOST_PER_CALL)
         if _HAS_PREAD:
-            piece = os.pread(handle.descriptor, wanted, position)
+            piece = os.pread(descriptor, wanted, position)
         else:
-            with handle.lock:
-                os.lseek(handle.descriptor, position, os.SEEK_SET)
-                piece = os.read(handle.descriptor, wanted)
+            with _seeking:
+                os.lseek(descriptor, position, os.SEEK_SET)
+                piece = os.read(descriptor, wanted)
         if not piece:
             break
         pieces.append(piece)
@@ -317,15 +369,8 @@ def _read_at(handle: _Handle, position: int, length: int) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def _read_into(handle: _Handle, position: int, into: memoryview) -> bool:
-    """Fill `into` from `position` on; False where the file ends before that."""
-    while len(into):
-        count = os.preadv(handle.descriptor, [into], position)
-        if not count:
-            return False
-        into = into[count:]
-        position += count
-    return True
+# Where a read moves the position of the descriptor, which others may use too.
+_seeking = threading.Lock()
 
 
 def read_error(path: str, action: str, error: OSError) -> ReadError:

@@ -14,7 +14,7 @@ from shardreader.errors import FormatFault, PointStatus
 from shardreader.found import Found, ReadJob, plan_reads
 from shardreader.inflate import inflate, loaded_libdeflate, most_stored_bytes
 from shardreader.seen_lately import SeenLately
-from shardreader.store import StaleFileError
+from shardreader.store import Handle, StaleFileError
 from shardreader.workers import Workers
 
 __all__ = ["ConsumeMany", "RangeFiles", "StoredReader"]
@@ -23,6 +23,9 @@ __all__ = ["ConsumeMany", "RangeFiles", "StoredReader"]
 _JOBS_PER_WORKER = 4
 # To hand fewer to another thread takes longer than to do them.
 _FEW_CHUNKS = 2
+# What one thread does before it takes something else, and the descriptors that it needs for that.
+_MOST_TASK_CHUNKS = 1 << 12
+_MOST_TASK_FILES = 16
 # Labels shrink to about a fifth: what a chunk will cost the cache, before it is known.
 _TYPICAL_RATIO = 5
 
@@ -36,14 +39,6 @@ ConsumeMany = Callable[
 words of each; says of each whether it is done. What is not is handed over again, one by one."""
 
 
-class _Task(NamedTuple):
-    """What one thread does in one go; `at_once` is libdeflate, where it can take the jobs."""
-
-    jobs: list[ReadJob]
-    at_once: ModuleType | None
-    keep: bool
-
-
 class RangeReader(Protocol):
     """What gives ranges of files."""
 
@@ -54,10 +49,11 @@ class RangeReader(Protocol):
 class RangeFiles(RangeReader, Protocol):
     """Files that are read by position, each bound to an identity."""
 
-    def read_into(
-        self, name: str, *, start: int, end: int, identity: Any, into: memoryview
-    ) -> None:
-        """As `LocalStore.read_into`."""
+    def hold(self, name: str, identity: Any) -> Handle | None:
+        """As `LocalStore.hold`; None where only `read` can."""
+
+    def let_go(self, name: str, handle: Handle) -> None:
+        """As `LocalStore.let_go`."""
 
 
 class Reading(NamedTuple):
@@ -117,30 +113,36 @@ class StoredReader:
             The operating system refuses.
         """
         stale: list[int] = []
-        at_once = None if consume_many is None else loaded_libdeflate()
+        parts = _JOBS_PER_WORKER * workers.threads
 
         def run(task: _Task) -> None:
-            try:
-                if consume_many and task.at_once:
-                    self._run_many(task.jobs, task.at_once, consume_many, consume, fail)
-                else:
-                    for job in task.jobs:
-                        self._run(job, consume, fail, keep=task.keep)
-            except StaleFileError:
-                for job in task.jobs:
+            left, keep = task.rows, task.keep
+            if task.at_once and consume_many:
+                done = self._read_many(found, left, task.at_once, consume_many)
+                if np.count_nonzero(done) == len(done):
+                    return
+                # Damaged, or unusual, or replaced: read once more, by what can tell.
+                left = left[~done]
+            for job in plan_reads(found, left, jobs=1, in_order=True):
+                try:
+                    self._run(job, consume, fail, keep=keep)
+                except StaleFileError:
                     stale.extend(job.rows.tolist())
 
         rows = found.rows(PointStatus.OK)
         again = self._again(found, rows)
-        missed = self._serve_cached(found, rows[again], consume, fail, workers)
-        jobs = _JOBS_PER_WORKER * workers.threads
-        tasks = _tasks(
-            plan_reads(found, rows[~again], jobs=jobs, in_order=in_order),
-            at_once,
-            jobs_wanted=jobs,
-        )
-        tasks += [_Task([job], None, keep=True) for job in plan_reads(found, missed, jobs=jobs)]
-        if len(rows) <= _FEW_CHUNKS:
+        missed = rows[:0]
+        if np.count_nonzero(again):
+            missed = self._serve_cached(found, rows[again], consume, fail, workers)
+            rows = rows[~again]
+        at_once = None if consume_many is None else _direct(found)
+        tasks = [
+            *_tasks(
+                found, rows if in_order else _by_place(found, rows), at_once, parts, keep=False
+            ),
+            *_tasks(found, _by_place(found, missed), None, parts, keep=True),
+        ]
+        if len(rows) + len(missed) <= _FEW_CHUNKS:
             for task in tasks:
                 run(task)
         else:
@@ -148,7 +150,7 @@ class StoredReader:
         return np.array(sorted(stale), dtype=np.intp)
 
     def _again(self, found: Found, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
-        if not self.cache.most_bytes:
+        if not self.cache.most_bytes or not len(rows):
             return np.zeros(len(rows), dtype=np.bool_)
         starts = found.starts[rows]
         sizes = (found.ends[rows] - starts) * _TYPICAL_RATIO
@@ -181,48 +183,42 @@ class StoredReader:
         workers.run(lambda pair: _hand_over(*pair, consume, fail), cached)
         return np.array(rest, dtype=np.intp)
 
-    def _run_many(
+    def _read_many(
         self,
-        jobs: list[ReadJob],
+        found: Found,
+        rows: NDArray[np.intp],
         libdeflate: ModuleType,
         consume_many: ConsumeMany,
-        consume: Consume,
-        fail: Fail,
-    ) -> None:
-        """Read, inflate and hand over without memory of its own for each chunk."""
-        with libdeflate.workspace() as space:
-            filled = 0
-            shifts = []
-            for job in jobs:
-                self.files.read_into(
-                    job.file.name,
-                    start=job.start,
-                    end=job.end,
-                    identity=job.file.identity,
-                    into=space.stored.data[filled:],
+    ) -> NDArray[np.bool_]:
+        """Read, inflate and hand over without memory of its own for each chunk; which are done."""
+        file_numbers = found.file_numbers[rows]
+        descriptors: NDArray[np.int64] = np.empty(len(found.files), dtype=np.int64)
+        descriptors.fill(-1)
+        handles: list[tuple[str, Handle]] = []
+        try:
+            for number in dict.fromkeys(file_numbers.tolist()):
+                name, identity, _ = found.files[number]
+                try:
+                    handle = self.files.hold(name, identity)
+                except StaleFileError:
+                    continue
+                if handle is not None:
+                    handles.append((name, handle))
+                    descriptors[number] = handle.descriptor
+            with libdeflate.workspace() as space:
+                done: NDArray[np.bool_] = libdeflate.read_each(
+                    space,
+                    descriptors,
+                    file_numbers,
+                    found.starts[rows],
+                    found.ends[rows],
+                    self.most_encoded_bytes,
+                    lambda some, *words: consume_many(rows[some], *words),
                 )
-                shifts.append(filled - job.start)
-                filled += job.end - job.start
-            rows = np.concatenate([job.rows for job in jobs])
-            starts, ends = (
-                np.concatenate([places + by for places, by in zip(lists, shifts, strict=True)])
-                for lists in ([job.starts for job in jobs], [job.ends for job in jobs])
-            )
-            done = libdeflate.inflate_each(
-                space,
-                space.stored,
-                starts,
-                ends,
-                self.most_encoded_bytes,
-                lambda some, *words: consume_many(rows[some], *words),
-            )
-        if not done.all():
-            # Damaged, or unusual: read once more, by what can tell.
-            for job in jobs:
-                left = job.only(~done[: len(job.rows)])
-                done = done[len(job.rows) :]
-                if left is not None:
-                    self._run(left, consume, fail, keep=False)
+        finally:
+            for name, handle in handles:
+                self.files.let_go(name, handle)
+        return done
 
     def is_too_long(self, job: ReadJob) -> bool:
         """Whether a single chunk claims more bytes than any encoding of it can need."""
@@ -285,29 +281,43 @@ class StoredReader:
         return True
 
 
-def _tasks(jobs: list[ReadJob], at_once: ModuleType | None, *, jobs_wanted: int) -> list[_Task]:
-    """Gather reads that fit into one workspace, into at least `jobs_wanted` tasks if possible."""
-    most_chunks = max(_FEW_CHUNKS, sum(len(job.rows) for job in jobs) // jobs_wanted)
-    tasks: list[_Task] = []
-    chunks, stored = most_chunks, 0  # no task yet that a job could join
-    for job in jobs:
-        length = job.end - job.start
-        if (
-            at_once is None
-            or length > at_once.STORED_BYTES
-            or job.file.encoding != "gzip"
-            or job.file.identity is None
-        ):
-            tasks.append(_Task([job], None, keep=False))
-            chunks = most_chunks
-            continue
-        if chunks + len(job.rows) > most_chunks or stored + length > at_once.STORED_BYTES:
-            tasks.append(_Task([], at_once, keep=False))
-            chunks = stored = 0
-        tasks[-1].jobs.append(job)
-        chunks += len(job.rows)
-        stored += length
-    return tasks
+class _Task(NamedTuple):
+    """What one thread does in one go; `at_once` is libdeflate, where it can take all the rows."""
+
+    rows: NDArray[np.intp]
+    at_once: ModuleType | None
+    keep: bool
+
+
+def _by_place(found: Found, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Rows by file and offset."""
+    if len(rows) < 2:
+        return rows
+    return rows[np.lexsort((found.starts[rows], found.file_numbers[rows]))]
+
+
+def _direct(found: Found) -> ModuleType | None:
+    """libdeflate, where it reads files itself and all of these hold gzip members."""
+    for file in found.files:
+        if file.encoding != "gzip" and file.identity is not None:
+            return None
+    libdeflate = loaded_libdeflate()
+    return libdeflate if libdeflate is not None and libdeflate.reads_files() else None
+
+
+def _tasks(
+    found: Found, rows: NDArray[np.intp], at_once: ModuleType | None, parts: int, *, keep: bool
+) -> list[_Task]:
+    """Cut rows into at least `parts` tasks if possible, each of them of few files."""
+    if not len(rows):
+        return []
+    length = max(_FEW_CHUNKS, min(len(rows) // parts, _MOST_TASK_CHUNKS))
+    cuts = list(range(0, len(rows), length))
+    if len(found.files) > _MOST_TASK_FILES:
+        changes = np.flatnonzero(np.diff(found.file_numbers[rows])) + 1
+        cuts = sorted({*cuts, *changes[_MOST_TASK_FILES - 1 :: _MOST_TASK_FILES].tolist()})
+    ends = [*cuts[1:], len(rows)]
+    return [_Task(rows[a:b], at_once, keep) for a, b in zip(cuts, ends, strict=True)]
 
 
 def _hand_over(row: int, encoded: bytes, consume: Any, fail: Fail) -> None:

@@ -297,9 +297,12 @@ class Volume(ToDask, PicturedVolume, SegmentQuestions):
             units=units,
             resolution=resolution,
             voxel_size=self.resolution,
-            bounds=self.bounds,
+            bounds=None,
         )
-        read = PointRead(self._grid, self._decoder, voxels, status, self.dtype, self.num_channels)
+        read = PointRead(
+            *(self._grid, self._decoder, voxels, status),
+            *(self.dtype, self.num_channels, self._workers),
+        )
         visit_chunks(
             self._source,
             self._workers,

@@ -6,7 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from shardreader.grouping import sort_by_key
+from shardreader.errors import PointStatus
+from shardreader.grid import ChunkGrid, Triple
+from shardreader.grouping import _LEAST_POINTS_OF_PART, group_points, sort_by_key
+from shardreader.workers import Workers
 
 highest = st.sampled_from([0, 1, 2047, 2048, 2**22, 2**33, 2**62, 2**63 - 1])
 
@@ -52,3 +55,36 @@ def test_corners(keys: list[int]) -> None:
 def test_many() -> None:
     check(np.random.default_rng(0).integers(0, 2**27, size=300_000))
     check(np.random.default_rng(0).integers(0, 300, size=300_000))
+
+
+@pytest.mark.parametrize("chunk_size", [(16, 8, 4), (10, 8, 3)])
+@pytest.mark.parametrize("spread", [200, 3000, 1 << 21])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_many_points_on_several_threads(chunk_size: Triple, spread: int, threads: int) -> None:
+    """In each cell the rows of its points in input order; what is outside is said to be."""
+    grid = ChunkGrid((1 << 20,) * 3, (-5, 7, 0), chunk_size)
+    rng = np.random.default_rng(0)
+    count = 3 * _LEAST_POINTS_OF_PART + 17
+    voxels = rng.integers(-50, spread, (count, 3))
+    status = (3 * (rng.random(count) < 0.1)).astype(np.uint8)
+    inside = (voxels >= grid.bounds.lower).all(axis=1) & (voxels < grid.bounds.upper).all(axis=1)
+    expected_status = np.where((status == 0) & ~inside, PointStatus.OUT_OF_BOUNDS, status)
+    relative = voxels - grid.voxel_offset
+    cells = relative // chunk_size
+    found = group_points(voxels, status, grid, Workers(threads))
+    np.testing.assert_array_equal(status, expected_status)
+    valid = np.flatnonzero(status == 0)
+    order = valid[np.lexsort(cells[valid].T)]
+    np.testing.assert_array_equal(found.order, order)
+    np.testing.assert_array_equal(np.repeat(found.cells, np.diff(found.firsts), 0), cells[order])
+    x, y, z = (relative - cells * chunk_size)[order].T
+    first, second = found.bits
+    np.testing.assert_array_equal(found.packed, x | y << first | z << (first + second))
+    np.testing.assert_array_equal(found.shapes, grid.cell_extents(found.cells)[1])
+
+
+def test_no_point_inside() -> None:
+    grid = ChunkGrid((10, 10, 10), (0, 0, 0), (4, 4, 4))
+    voxels = np.full((3 * _LEAST_POINTS_OF_PART, 3), -1)
+    found = group_points(voxels, np.zeros(len(voxels), np.uint8), grid, Workers(2))
+    assert (found.order.size, found.cells.shape, found.firsts.tolist()) == (0, (0, 3), [0])

@@ -20,6 +20,7 @@ import google_crc32c
 import numpy as np
 import pytest
 from cseg_words import Block, channel_words, encoding, table_words, value_words
+from preads import replace_pread
 from shard_builder import TinyVolume, gzipped, tiny_chunk
 from shard_checks import check_one, damage, job_for, kinds
 from test_semantics import check
@@ -470,7 +471,7 @@ def test_a_drive_that_fails(tiny_gzip: TinyVolume, monkeypatch: pytest.MonkeyPat
 
     job = job_for(tiny_gzip.path, 0)
     with open_volume(tiny_gzip.path) as vol:
-        monkeypatch.setattr(os, "pread", fail)
+        replace_pread(monkeypatch, fail)
         result = check_shard(job)
         assert kinds(result) == [K.UNREADABLE]
         assert "EIO" in result.findings[0].found

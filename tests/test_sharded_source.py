@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from fixture_truth import load_fafb_patches, load_truth
+from preads import replace_pread, true_pread
 from shard_builder import Shard, TinyVolume, block_label, gzipped
 
-from shardreader import Box, Volume, libdeflate, open_volume, sharded_source, stored_reader
+from shardreader import Box, Volume, libdeflate, minishard_indices, open_volume, stored_reader
 from shardreader.errors import (
     ChunkError,
     NotDownloadedError,
@@ -26,37 +27,34 @@ Read = tuple[str, int, int]
 
 
 class Recorder:
-    """The reads of a volume's store and the lengths of what is inflated, in their order."""
+    """The reads of a volume's shards and the lengths of what is inflated, in their order."""
 
     def __init__(self, vol: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
         self.reads: list[Read] = []
         self.inflated: list[int] = []
-        true_read = vol._store.read
 
-        def read(name: str, *, start: int, end: int, identity: Any) -> bytes:
-            self.reads.append((name, start, end))
-            return true_read(name, start=start, end=end, identity=identity)
+        def pread(descriptor: int, length: int, position: int) -> bytes:
+            names = {handle.descriptor: name for name, handle in vol._store._handles.items()}
+            self.reads.append((names[descriptor], position, position + length))
+            assert true_pread is not None
+            return true_pread(descriptor, length, position)
 
-        true_read_into = vol._store.read_into
+        replace_pread(monkeypatch, pread)
+        true_read_each, true_read_index = libdeflate.read_each, libdeflate.read_minishard_index
 
-        def read_into(name: str, *, start: int, end: int, **rest: Any) -> None:
-            self.reads.append((name, start, end))
-            true_read_into(name, start=start, end=end, **rest)
+        def read_each(space: Any, files: Any, numbers: Any, starts: Any, ends: Any, *rest: Any):
+            self.inflated += (ends - starts).tolist()
+            return true_read_each(space, files, numbers, starts, ends, *rest)
 
-        assert libdeflate.usable()  # which finds out by inflating something
-        true_inflate_some = libdeflate.inflate_some
+        def read_minishard_index(*arguments: Any, **options: Any) -> Any:
+            rows = true_read_index(*arguments, **options)
+            if options["is_gzip"] and rows is not None and len(rows):
+                self.inflated.append(self.reads[-1][2] - self.reads[-1][1])
+            return rows
 
-        def inflate_some(
-            space: Any, stored: Any, starts: Any, ends: Any, first: int, *rest: Any
-        ) -> int:
-            last = true_inflate_some(space, stored, starts, ends, first, *rest)
-            self.inflated += (ends - starts)[first:last].tolist()
-            return last
-
-        monkeypatch.setattr(vol._store, "read", read)
-        monkeypatch.setattr(vol._store, "read_into", read_into)
-        monkeypatch.setattr(libdeflate, "inflate_some", inflate_some)
-        for module in (sharded_source, stored_reader):
+        monkeypatch.setattr(libdeflate, "read_each", read_each)
+        monkeypatch.setattr(libdeflate, "read_minishard_index", read_minishard_index)
+        for module in (minishard_indices, stored_reader):
             monkeypatch.setattr(module, "inflate", self._recorded(module.inflate))
 
     def _recorded(self, true_inflate: Callable[..., bytes]) -> Callable[..., bytes]:
@@ -89,7 +87,7 @@ def test_a_first_lookup_takes_three_reads_a_second_one_and_a_third_none(
         start, end = (64 + n for n in shard.index_entries()[1])
         at = 64 + shard.chunk_offsets()[5]
         assert recorder.reads == [
-            ("tiny/0.shard", 0, 64),
+            ("tiny/0.shard", 16, 32),
             ("tiny/0.shard", start, end),
             ("tiny/0.shard", at, at + len(shard.chunks[5])),
         ]
@@ -101,7 +99,7 @@ def test_a_first_lookup_takes_three_reads_a_second_one_and_a_third_none(
         vol.lookup(tiny_gzip.lower(6), units="voxel")  # the same minishard
         assert recorder.taken() == (1, 1)
         vol.lookup(tiny_gzip.lower(9), units="voxel")  # the same shard
-        assert recorder.taken() == (2, 2)
+        assert recorder.taken() == (3, 2)
         vol.lookup(tiny_gzip.lower(20), units="voxel")  # another shard
         assert recorder.taken() == (3, 2)
 
@@ -119,7 +117,7 @@ def test_many_points_of_a_chunk_inflate_it_once(
         expected = np.array([block_label(0, i) for i in range(4)], np.uint64)[blocks]
         np.testing.assert_array_equal(labels, expected)
         vol.lookup(points, units="voxel")
-        # 31 more chunks, one again, one more shard index, seven more minishard indices.
+        # 31 more chunks, one again, seven more minishard indices.
         assert recorder.taken()[1] == 32 + 7
 
 
@@ -127,7 +125,7 @@ def test_a_box_joins_neighbouring_chunks(tiny: TinyVolume, monkeypatch: pytest.M
     with open_volume(tiny.write().path, threads=1) as vol:
         recorder = Recorder(vol, monkeypatch)
         vol.cutout(vol.bounds)
-        chunk_reads = recorder.reads[2 + 8 :]
+        chunk_reads = recorder.reads[8 + 8 :]
         assert len(chunk_reads) <= 4  # 32 chunks of two files
         assert sum(end - start for _, start, end in chunk_reads) == 32 * 68
         vol.cutout(vol.bounds)  # what comes again is kept
@@ -153,7 +151,7 @@ def test_stored_chunks_reads_indices_only(
     with open_volume(tiny.write().path, threads=1) as vol:
         recorder = Recorder(vol, monkeypatch)
         vol.stored_chunks(vol.bounds)
-        assert len(recorder.reads) == 2 + 8
+        assert len(recorder.reads) == 8 + 8
 
 
 def test_absent_files_cost_no_read(tiny: TinyVolume, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,24 +286,28 @@ def test_a_shard_that_comes_and_goes(tiny: TinyVolume) -> None:
 
 
 class Interrupter:
-    """Does something just before the nth read of a volume's store."""
+    """Does something just before the nth read."""
 
-    def __init__(self, vol: Volume, at: set[int], action: Callable[[], None]) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, at: set[int], action: Callable[[], None]
+    ) -> None:
         self.count = 0
-        true_read = vol._store.read
 
-        def read(name: str, *, start: int, end: int, identity: Any) -> bytes:
+        def pread(descriptor: int, length: int, position: int) -> bytes:
             self.count += 1
             if self.count in at:
                 action()
-            return true_read(name, start=start, end=end, identity=identity)
+            assert true_pread is not None
+            return true_pread(descriptor, length, position)
 
-        vol._store.read = read  # type: ignore[method-assign]
+        replace_pread(monkeypatch, pread)
 
 
 @pytest.mark.parametrize("keep_handles", [False, True])
-@pytest.mark.parametrize("at", range(1, 15))  # 2 + 8 of indices, 4 of chunks
-def test_a_shard_replaced_during_a_read(tiny: TinyVolume, at: int, keep_handles: bool) -> None:
+@pytest.mark.parametrize("at", range(1, 20))  # 8 + 8 of indices, 4 of chunks
+def test_a_shard_replaced_during_a_read(
+    tiny: TinyVolume, monkeypatch: pytest.MonkeyPatch, at: int, keep_handles: bool
+) -> None:
     """Every chunk is read whole, from the old file or from the new."""
     tiny.write()
     points = [tiny.lower(i) for i in range(32)]
@@ -321,7 +323,7 @@ def test_a_shard_replaced_during_a_read(tiny: TinyVolume, at: int, keep_handles:
                 if not keep_handles:
                     vol._store.close()
 
-            interrupter = Interrupter(vol, {at}, action)
+            interrupter = Interrupter(monkeypatch, {at}, action)
             if read == "lookup":
                 labels = vol.lookup(points, units="voxel", return_status=True)[0].tolist()
             else:
@@ -330,10 +332,13 @@ def test_a_shard_replaced_during_a_read(tiny: TinyVolume, at: int, keep_handles:
                 labels = [int(whole[point]) for point in points]
             assert all(label in pair for label, *pair in zip(labels, old, new, strict=True))
             assert interrupter.count >= at
+            monkeypatch.undo()
             check_relabelled(tiny, vol)
 
 
-def test_a_shard_removed_during_a_read_is_not_downloaded(tiny: TinyVolume) -> None:
+def test_a_shard_removed_during_a_read_is_not_downloaded(
+    tiny: TinyVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tiny.write()
     with open_volume(tiny.path, threads=1) as vol:
 
@@ -341,13 +346,17 @@ def test_a_shard_removed_during_a_read_is_not_downloaded(tiny: TinyVolume) -> No
             tiny.shard_path(0).unlink(missing_ok=True)
             vol._store.close()
 
-        Interrupter(vol, {3}, action)
+        Interrupter(monkeypatch, {2}, action)
         _, status = vol.lookup([tiny.lower(0)], units="voxel", return_status=True)
         assert status == PointStatus.NOT_DOWNLOADED
 
 
-@pytest.mark.parametrize("every", [range(1, 100), range(3, 100, 3)], ids=["index", "chunk"])
-def test_a_shard_that_never_comes_to_rest(tiny: TinyVolume, every: range) -> None:
+@pytest.mark.parametrize(
+    "every", [range(1, 100), range(2, 100, 2)], ids=["always", "before the chunk"]
+)
+def test_a_shard_that_never_comes_to_rest(
+    tiny: TinyVolume, monkeypatch: pytest.MonkeyPatch, every: range
+) -> None:
     tiny.write()
     with open_volume(tiny.path, threads=1) as vol:
 
@@ -355,7 +364,7 @@ def test_a_shard_that_never_comes_to_rest(tiny: TinyVolume, every: range) -> Non
             tiny.shard_path(0).write_bytes(tiny.shard_path(0).read_bytes() + b"x")
             vol._store.close()
 
-        interrupter = Interrupter(vol, set(every), action)
+        interrupter = Interrupter(monkeypatch, set(every), action)
         with pytest.raises(ReadError, match="changed 3 times"):
             vol.lookup([tiny.lower(0)], units="voxel", return_status=True)
         assert interrupter.count < 30

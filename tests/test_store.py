@@ -36,6 +36,13 @@ def identity_of(store: LocalStore, name: str) -> FileIdentity:
     return identity
 
 
+def closed_after_a_look(store: LocalStore, name: str) -> FileIdentity:
+    """The identity of a file that is not open any more."""
+    identity = identity_of(store, name)
+    store.close()
+    return identity
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> LocalStore:
     (tmp_path / "scale").mkdir()
@@ -124,7 +131,7 @@ def test_a_held_file_that_is_replaced(store: LocalStore) -> None:
 
 
 def test_a_file_that_is_removed_is_stale(store: LocalStore) -> None:
-    identity = identity_of(store, "scale/7")
+    identity = closed_after_a_look(store, "scale/7")
     os.remove(store.path("scale/7"))
     with pytest.raises(StaleFileError):
         store.read("scale/7", start=0, end=1, identity=identity)
@@ -136,7 +143,7 @@ def test_a_file_that_is_removed_is_stale(store: LocalStore) -> None:
 def test_what_the_system_refuses(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch, call: str, name: str
 ) -> None:
-    identity = identity_of(store, "scale/7")
+    identity = closed_after_a_look(store, "scale/7")
     with monkeypatch.context() as patch:
         refuse(name, patch, call)
         with pytest.raises(ReadError, match=name) as info:
@@ -150,11 +157,25 @@ def test_what_the_system_refuses(
 def test_a_look_that_the_system_refuses(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    with monkeypatch.context() as patch:
-        refuse(name, patch, "stat")
-        with pytest.raises(ReadError, match=name):
-            store.identity("scale/7")
-    assert store.identity("scale/7") is not None
+    for is_open in (False, True):
+        with monkeypatch.context() as patch:
+            refuse(name, patch, "stat")
+            if not is_open:
+                refuse(name, patch, "open")
+            with pytest.raises(ReadError, match=name):
+                store.identity("scale/7")
+        assert store.identity("scale/7") is not None
+
+
+@posix
+def test_a_file_that_may_be_looked_at_only(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse("EACCES", monkeypatch, "open")
+    identity = identity_of(store, "scale/7")
+    assert identity.size == 13
+    with pytest.raises(ReadError, match="EACCES"):
+        store.read("scale/7", start=0, end=1, identity=identity)
 
 
 @pytest.mark.skipif(
@@ -225,11 +246,11 @@ def test_many_threads_leave_no_descriptor_behind(store: LocalStore) -> None:
 def test_too_many_open_files_drops_what_is_idle_and_tries_again(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
+    identity = closed_after_a_look(store, "scale/50")
     for number in range(10):
         store.read(
             f"scale/{number}", start=0, end=1, identity=identity_of(store, f"scale/{number}")
         )
-    identity = identity_of(store, "scale/50")
     refused = refuse(name, monkeypatch, "open", times=1)
     assert store.read("scale/50", start=0, end=1, identity=identity) == bytes([50])
     assert refused == [1]
@@ -239,7 +260,7 @@ def test_too_many_open_files_drops_what_is_idle_and_tries_again(
 def test_other_refusals_are_not_tried_again(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    identity = identity_of(store, "scale/50")
+    identity = closed_after_a_look(store, "scale/50")
     refused = refuse("EACCES", monkeypatch, "open")
     with pytest.raises(ReadError):
         store.read("scale/50", start=0, end=1, identity=identity)

@@ -1,0 +1,208 @@
+"""The indices of the shards of one scale, read, checked and cached. Floor 3.
+
+Specification: sharded.md, "Shard index format" and "Minishard index format". All methods raise
+FormatFault where an index breaks the format, StaleFileError where the file was replaced, and
+ReadError where the operating system refuses.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shardreader.byterange import ByteRange
+from shardreader.cache import ByteCache
+from shardreader.errors import FormatFault
+from shardreader.inflate import inflate, loaded_libdeflate, most_stored_bytes
+from shardreader.shard_files import ShardFiles
+from shardreader.shard_index import (
+    SHARD_INDEX_ENTRY_BYTES,
+    ForeignKeysFault,
+    MinishardIndex,
+    decode_minishard_index,
+    minishard_index_range,
+    usual_minishard_index,
+)
+from shardreader.sharding import ShardingSpec
+from shardreader.store import FileVersion, Handle
+
+__all__ = ["PAGE_ENTRIES", "MinishardIndices", "Shard"]
+
+# The shard index is read in pages, because 2**32 minishards would make it 64 GiB long.
+PAGE_ENTRIES = 1 << 12
+
+
+class Shard(NamedTuple):
+    """One version of one shard file."""
+
+    number: int
+    name: str
+    identity: FileVersion
+
+
+class MinishardIndices:
+    """What the indices of shards say, each read once per version of its file.
+
+    Parameters
+    ----------
+    files : ShardFiles
+    cache : ByteCache
+    spec : ShardingSpec
+    most_index_bytes : int
+        The most that a minishard index of this volume can have after inflate.
+    """
+
+    def __init__(
+        self, files: ShardFiles, cache: ByteCache, spec: ShardingSpec, most_index_bytes: int
+    ) -> None:
+        self._files = files
+        self._cache = cache
+        self._spec = spec
+        self._most_bytes = most_index_bytes
+        self.most_stored_bytes = most_stored_bytes(spec.minishard_index_encoding, most_index_bytes)
+        self._is_simple = spec.minishard_index_encoding in ("gzip", "raw")
+
+    def get(
+        self, shard: Shard, minishard: int, handle: Handle | None = None
+    ) -> MinishardIndex | None:
+        """The index of one minishard; None where it has no chunks.
+
+        With a `handle` of the file it is read by compiled code, if nothing is unusual.
+        """
+        key = self.key(shard, minishard)
+        cached: MinishardIndex | None = self._cache.get(key)
+        if cached is not None:
+            return cached
+        index = None
+        kernels = _loaded() if handle is not None and self._is_simple else None
+        if kernels is not None and handle is not None:
+            is_there, index = self._read_at_once(shard, minishard, handle, kernels)
+            if not is_there:
+                return None
+        index = index or self._read_index(shard, minishard)
+        if index is not None:
+            self._cache.put(key, index, index.nbytes)
+        return index
+
+    def _read_at_once(
+        self, shard: Shard, minishard: int, handle: Handle, libdeflate: ModuleType
+    ) -> tuple[bool, MinishardIndex | None]:
+        """Whether it may have chunks, and the index if nothing is unusual about it."""
+        with libdeflate.workspace() as space:
+            rows = libdeflate.read_minishard_index(
+                space,
+                handle.descriptor,
+                minishard,
+                shard_index_end=self._spec.shard_index_end,
+                file_size=shard.identity.size,
+                most_stored_bytes=self.most_stored_bytes,
+                most_bytes=self._most_bytes,
+                is_gzip=self._spec.minishard_index_encoding == "gzip",
+            )
+            if rows is None:
+                return True, None
+            if len(rows) == 0:
+                return False, None
+            return True, usual_minishard_index(
+                rows, self._spec, shard.number, minishard, shard.identity.size
+            )
+
+    def _read_index(self, shard: Shard, minishard: int) -> MinishardIndex | None:
+        where = self.where(shard, minishard)
+        if where is None:
+            return None
+        length = where.end - where.start
+        if length > self.most_stored_bytes:
+            raise FormatFault(
+                "stored size of the minishard index",
+                expected=f"at most {self.most_stored_bytes} bytes for this grid",
+                found=f"{length}",
+            )
+        return decode_minishard_index(
+            inflate(
+                self._read(shard, where),
+                0,
+                length,
+                encoding=self._spec.minishard_index_encoding,
+                most_bytes=self._most_bytes,
+            ),
+            spec=self._spec,
+            shard_number=shard.number,
+            minishard_number=minishard,
+            file_size=shard.identity.size,
+        )
+
+    def key(self, shard: Shard, minishard: int) -> tuple[Any, ...]:
+        """What the index of a minishard is cached under."""
+        # With the number: two names may lead to one file, and its keys belong to one of them.
+        return (shard.identity, "minishard", shard.number, minishard)
+
+    def where(self, shard: Shard, minishard: int) -> ByteRange | None:
+        """Where in the file the index of a minishard lies; None where it has no chunks."""
+        page = self.page(shard, minishard // PAGE_ENTRIES)
+        start, end = page[minishard % PAGE_ENTRIES].tolist()
+        return minishard_index_range(
+            start,
+            end,
+            shard_index_end=self._spec.shard_index_end,
+            file_size=shard.identity.size,
+        )
+
+    def page(self, shard: Shard, number: int) -> NDArray[np.uint64]:
+        """A page of the shard index, shape (entries, 2)."""
+        key = (shard.identity, "shard index", number)
+        cached: NDArray[np.uint64] | None = self._cache.get(key)
+        if cached is not None:
+            return cached
+        index_end = self._spec.shard_index_end
+        if shard.identity.size < index_end:
+            raise FormatFault(
+                "length of the file",
+                expected=f"at least {index_end} bytes (the shard index)",
+                found=f"{shard.identity.size}",
+            )
+        page_bytes = PAGE_ENTRIES * SHARD_INDEX_ENTRY_BYTES
+        start = number * page_bytes
+        data = self._read(shard, ByteRange(start, min(start + page_bytes, index_end)))
+        page = np.frombuffer(data, dtype="<u8").reshape(-1, 2)
+        self._cache.put(key, page, len(data))
+        return page
+
+    def check_keys(self, shard: Shard, minishards: NDArray[np.int64]) -> None:
+        """Raise a fault unless the first minishard whose index is sound has keys of its own."""
+        first_fault: FormatFault | None = None
+        for minishard in minishards.tolist():
+            try:
+                index = self.get(shard, minishard)
+            except ForeignKeysFault:
+                raise
+            except FormatFault as fault:
+                first_fault = first_fault or fault
+                continue
+            if index is not None and len(index.chunk_ids):
+                return
+        if first_fault is not None:
+            raise first_fault
+
+    def filled(self, shard: Shard) -> NDArray[np.int64]:
+        """The minishards whose entry in the shard index is not empty, ascending."""
+        filled = []
+        for number in range(-(-(1 << self._spec.minishard_bits) // PAGE_ENTRIES)):
+            page = self.page(shard, number)
+            filled.append(np.flatnonzero(page[:, 0] != page[:, 1]) + number * PAGE_ENTRIES)
+        return np.concatenate(filled).astype(np.int64)
+
+    def _read(self, shard: Shard, where: ByteRange) -> bytes:
+        return self._files.read(
+            shard.name, start=where.start, end=where.end, identity=shard.identity
+        )
+
+
+def _loaded() -> ModuleType | None:
+    """libdeflate, where it reads files, if numba is loaded: indices alone must not load it."""
+    libdeflate = loaded_libdeflate() if "numba" in sys.modules else None
+    return libdeflate if libdeflate is not None and libdeflate.reads_files() else None
