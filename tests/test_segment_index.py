@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from fixture_truth import FAFB_MINI, FIXTURES, load_fafb_patches, load_truth, read_info
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from preads import replace_pread, true_pread
 from segment_truth import (
     built,
     check_segments,
@@ -24,6 +26,10 @@ from volumes import Spec, random_labels, write_volume
 import shardreader
 from shardreader import Box, InfoError
 from shardreader.cseg.chunk_rows import ChunkRows
+from shardreader.open_files import read_volume_files
+from shardreader.shard_file import ShardFile
+from shardreader.shard_index_check import check_indices
+from shardreader.store import LocalStore
 
 PINKY40 = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "pinky40"
 
@@ -77,6 +83,65 @@ def test_every_segment_of_fafb_mini(tmp_path: Path) -> None:
         check_segments(volume, cells)
         for label, patch in list(owner.items())[::40]:
             check_voxels(volume, patch.labels, patch.origin, [label])
+
+
+class ChunkReads:
+    """Which chunks of a sharded scale have bytes that are read, one entry each time."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+        self.chunk_ids: list[int] = []
+        (scale,) = read_volume_files(path, None, None).volume.scales
+        store = LocalStore(str(path))
+        self._chunks: dict[int, tuple[list[int], list[int], list[int]]] = {}
+        for file in (path / scale.key).glob("*.shard"):
+            identity = store.identity(f"{scale.key}/{file.name}")
+            shard = ShardFile(store, scale, scale.sharding, int(file.stem, 16), identity)
+            chunks = check_indices(shard).chunks
+            ranges = chunks.chunk_ids.tolist(), chunks.starts.tolist(), chunks.ends.tolist()
+            self._chunks[file.stat().st_ino] = ranges
+        store.close()
+        replace_pread(monkeypatch, self._pread)
+
+    def _pread(self, descriptor: int, length: int, position: int) -> bytes:
+        ranges = self._chunks.get(os.fstat(descriptor).st_ino, ([], [], []))
+        for chunk_id, start, end in zip(*ranges, strict=True):
+            if start < position + length and end > position:
+                self.chunk_ids.append(chunk_id)
+        return true_pread(descriptor, length, position)
+
+    def taken(self) -> list[int]:
+        """Those since the last call, ascending."""
+        found = sorted(self.chunk_ids)
+        self.chunk_ids.clear()
+        return found
+
+
+@pytest.mark.skipif(true_pread is None, reason="no pread here")
+def test_only_the_chunks_of_a_segment_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built(FAFB_MINI, out=tmp_path)
+    reads = ChunkReads(monkeypatch, FAFB_MINI)
+    with shardreader.open_volume(FAFB_MINI, index=tmp_path, cache_bytes=0) as volume:
+        labels = volume.segments(min_voxels=1).labels.tolist()
+        segments = [volume.segment(label) for label in labels]
+        several = [segment for segment in segments if len(segment.chunk_ids) > 2]
+        assert len(several) > 10
+        for segment in [*several[:8], *segments[::40]]:
+            own = segment.chunk_ids.tolist()
+            assert reads.taken() == []  # the index alone says this much
+            assert len(list(segment.cutouts())) == len(own)
+            assert reads.taken() == own
+            assert sum(map(len, segment.voxels())) == segment.voxel_count
+            assert reads.taken() == own
+            box = segment.bounding_box()
+            read = reads.taken()
+            assert len(set(read)) == len(read)
+            assert set(read) <= set(own)
+            segment.mask(box)
+            assert reads.taken() == own
+            assert segment.representative_voxel
+            assert reads.taken() == [own[int(np.argmax(segment.chunk_voxels))]]
 
 
 @given(specs(), st.integers(0, 2**32))
