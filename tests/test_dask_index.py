@@ -133,7 +133,9 @@ def test_ctrl_c_keeps_what_is_done(
     assert done.returncode == 130, done
     assert (done.stdout, "Traceback" in done.stderr) == ("", False)
     assert "--resume" in done.stderr
-    wait_until(lambda: not client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)))
+    wait_until(
+        lambda: not client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks))
+    )
     goes_on(path, tmp_path, alone)
 
 

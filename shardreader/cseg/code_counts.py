@@ -19,6 +19,9 @@ from shardreader.compiling import inlined
 MOST_CODES = 16
 """Of 4 bits."""
 
+USUAL = np.int64(512)
+"""Voxels of a block of 16 x 16 x 2, or 8 x 8 x 8."""
+
 _0, _1, _2, _4, _8, _32 = (np.int64(number) for number in (0, 1, 2, 4, 8, 32))
 _ONE, _TWO, _THREE = np.uint64(1), np.uint64(2), np.uint64(3)
 _HALF_BITS = np.uint64(32)
@@ -117,16 +120,22 @@ def _add_4_bits(words, values, bit, end, sums):
 
 
 @inlined
+def _sums_of_64(words, at):
+    """Of the 64 codes of 2 bits in 4 words: how many are odd, are above 1, and are 3."""
+    one, other = _long_word(words, at), _long_word(words, at + 2)
+    low = one & _FIRST_OF_2 | (other & _FIRST_OF_2) << _ONE
+    top = one >> _ONE & _FIRST_OF_2 | other & ~_FIRST_OF_2
+    return _ones(low), _ones(top), _ones(low & top)
+
+
+@inlined
 def _sums_of_2_bits(words, values, bit, end):
     """How many codes in the bits [bit, end) are odd, are above 1, and are 3."""
     odd = high = both = np.int64(0)
     if bit & 31 == 0:
         while end - bit >= 128:
-            at = values + (bit >> 5)
-            one, other = _long_word(words, at), _long_word(words, at + 2)
-            low = one & _FIRST_OF_2 | (other & _FIRST_OF_2) << _ONE
-            top = one >> _ONE & _FIRST_OF_2 | other & ~_FIRST_OF_2
-            odd, high, both = odd + _ones(low), high + _ones(top), both + _ones(low & top)
+            a, b, c = _sums_of_64(words, values + (bit >> 5))
+            odd, high, both = odd + a, high + b, both + c
             bit += 128
     while bit < end:
         width = min(_32, end - bit)
@@ -180,16 +189,47 @@ def add_codes(words, bits, values, block_size, first, shape, counts, at, stride,
             else:
                 _add_4_bits(words, values, bit, end, sums)
     if bits == 4:
-        sums[0] = total
-        _make_exact(sums)
+        _add_exact(sums, total, counts, at, stride)
+    else:
+        _add_few(bits, total, odd, high, both, counts, at, stride)
+
+
+@inlined
+def add_usual_codes(words, bits, values, counts, at, stride, sums):
+    """As `add_codes`, for a whole block of `USUAL` voxels: its loops have a constant length."""
+    odd = high = both = np.int64(0)
+    if bits == 4:
         for code in range(MOST_CODES):
-            counts[np.uint64(at + stride * code)] += sums[code]
+            sums[code] = 0
+        for step in range(8):
+            _add_64_of_4_bits(words, values + 8 * step, sums)
+        _add_exact(sums, USUAL, counts, at, stride)
         return
+    if bits == 1:
+        for step in range(8):
+            odd += _ones(_long_word(words, values + 2 * step))
+    else:
+        for step in range(8):
+            a, b, c = _sums_of_64(words, values + 4 * step)
+            odd, high, both = odd + a, high + b, both + c
+    _add_few(bits, USUAL, odd, high, both, counts, at, stride)
+
+
+@inlined
+def _add_few(bits, total, odd, high, both, counts, at, stride):
     counts[np.uint64(at)] += total - odd - high + both
     counts[np.uint64(at + stride)] += odd - both
     if bits == 2:
         counts[np.uint64(at + 2 * stride)] += high - both
         counts[np.uint64(at + 3 * stride)] += both
+
+
+@inlined
+def _add_exact(sums, total, counts, at, stride):
+    sums[0] = total
+    _make_exact(sums)
+    for code in range(MOST_CODES):
+        counts[np.uint64(at + stride * code)] += sums[code]
 
 
 @inlined

@@ -207,4 +207,6 @@ def compile_nearest() -> Callable[..., None]:
         *(words, integer, integer, triple, triple, integer, triple, sizes),
         *(points, labels, best, squares, types.Array(integer, 1, "C")),
     )
-    return compile_cached(nearest_voxels, signature, parts=(faults, kernels, tally_kernels, code_counts))
+    return compile_cached(
+        nearest_voxels, signature, parts=(faults, kernels, tally_kernels, code_counts)
+    )

@@ -13,7 +13,7 @@ from numba import types
 
 from shardreader.compiling import compile_cached, inlined
 from shardreader.cseg import code_counts, faults, kernels, tally_kernels
-from shardreader.cseg.code_counts import add_codes
+from shardreader.cseg.code_counts import USUAL, add_codes, add_usual_codes
 from shardreader.cseg.faults import CODE, OK
 from shardreader.cseg.kernels import open_channel, read_header
 from shardreader.cseg.tally_kernels import (
@@ -57,16 +57,62 @@ def _note_table(table, codes, state, table_codes, found):
 
 
 @inlined
-def _add_small(words, header, block_size, shape, label_words, entry_voxels, sums):
-    """Add a block of 1 to 4 bits to the voxels of its table's entries."""
-    bits, table, entries, values = header
-    add_codes(
-        words, bits, values, block_size, NOWHERE, shape, entry_voxels, table, label_words, sums
-    )
-    # Entries that do not fit into the chunk belong to no other table either.
-    for code in range(entries, np.int64(1) << bits):
+def _uses_cut_off(table, entries, codes, label_words, entry_voxels):
+    """Whether voxels have entries that do not fit into the chunk; no other table has these."""
+    for code in range(entries, codes):
         if entry_voxels[np.uint64(table + code * label_words)] != 0:
-            return CODE
+            return True
+    return False
+
+
+@inlined
+def _count_small_blocks(words, start, length, blocks, label_words, state, tables, sums):
+    """Count the blocks of up to 4 bits where each has 512 voxels and none is cut off.
+
+    Gives a fault, and how many others there are.
+    """
+    entry_voxels, table_codes, found = tables
+    others = np.int64(0)
+    for block in range(blocks):
+        fault, bits, table, entries, values = read_header(
+            words, start, length, 2 * blocks, block, USUAL, label_words
+        )
+        if fault != OK:
+            return fault, others
+        if bits > 4:
+            others += 1
+            continue
+        codes = np.int64(1) << bits
+        _note_table(table, codes, state, table_codes, found)
+        if bits == 0:
+            entry_voxels[np.uint64(table)] += USUAL
+            continue
+        add_usual_codes(words, bits, values, entry_voxels, table, label_words, sums)
+        if _uses_cut_off(table, entries, codes, label_words, entry_voxels):
+            return CODE, others
+    return OK, others
+
+
+@inlined
+def _count_block(words, header, block_size, shape, label_words, tally, tables, sums):
+    """Count one block, of which `shape` is in the chunk."""
+    bits, table, entries, values = header
+    state, _, labels, _, _ = tally
+    entry_voxels, table_codes, found = tables
+    codes = np.int64(1) << bits
+    voxels = shape[0] * shape[1] * shape[2]
+    if bits > 4:
+        if state[SIZE] + min(codes, entries, voxels) > len(labels):
+            return ROOM
+        return tally_large(words, header, block_size, NOWHERE, shape, label_words, NOWHERE, tally)
+    _note_table(table, codes, state, table_codes, found)
+    if bits == 0:
+        entry_voxels[np.uint64(table)] += voxels
+        return OK
+    place = (words, bits, values, block_size, NOWHERE, shape)
+    add_codes(*place, entry_voxels, table, label_words, sums)
+    if _uses_cut_off(table, entries, codes, label_words, entry_voxels):
+        return CODE
     return OK
 
 
@@ -77,43 +123,37 @@ def _count_blocks(words, cell_shape, block_size, label_words, tally, tables, sum
     gx = (cell_shape[0] + bx - 1) // bx
     gy = (cell_shape[1] + by - 1) // by
     gz = (cell_shape[2] + bz - 1) // bz
-    header_words = 2 * gx * gy * gz
-    fault, start, length = open_channel(words, np.int64(1), np.int64(0), header_words)
+    blocks = gx * gy * gz
+    fault, start, length = open_channel(words, np.int64(1), np.int64(0), 2 * blocks)
     if fault != OK:
         return fault
-    state, _, labels, _, _ = tally
-    entry_voxels, table_codes, found = tables
-    block = np.int64(-1)
-    for block_z in range(gz):
-        depth = min(bz, cell_shape[2] - block_z * bz)
-        for block_y in range(gy):
-            height = min(by, cell_shape[1] - block_y * by)
-            for block_x in range(gx):
-                block += 1
-                shape = (min(bx, cell_shape[0] - block_x * bx), height, depth)
-                fault, bits, table, entries, values = read_header(
-                    words, start, length, header_words, block, bx * by * bz, label_words
-                )
-                if fault != OK:
-                    return fault
-                codes = np.int64(1) << bits
-                header = (bits, table, entries, values)
-                if bits > 4:
-                    if state[SIZE] + min(codes, entries, shape[0] * height * depth) > len(labels):
-                        return ROOM
-                    fault = tally_large(
-                        words, header, block_size, NOWHERE, shape, label_words, NOWHERE, tally
-                    )
-                else:
-                    _note_table(table, codes, state, table_codes, found)
-                    if bits == 0:
-                        entry_voxels[np.uint64(table)] += shape[0] * height * depth
-                        continue
-                    fault = _add_small(
-                        words, header, block_size, shape, label_words, entry_voxels, sums
-                    )
-                if fault != OK:
-                    return fault
+    are_whole = gx * bx == cell_shape[0] and gy * by == cell_shape[1] and gz * bz == cell_shape[2]
+    is_usual = are_whole and bx * by * bz == USUAL
+    others = blocks
+    if is_usual:
+        fault, others = _count_small_blocks(
+            words, start, length, blocks, label_words, tally[0], tables, sums
+        )
+    if fault != OK or others == 0:
+        return fault
+    for block in range(blocks):
+        fault, bits, table, entries, values = read_header(
+            words, start, length, 2 * blocks, block, bx * by * bz, label_words
+        )
+        if fault != OK:
+            return fault
+        if is_usual and bits <= 4:
+            continue
+        x, y, z = block % gx, block // gx % gy, block // (gx * gy)
+        shape = (
+            min(bx, cell_shape[0] - bx * x),
+            min(by, cell_shape[1] - by * y),
+            min(bz, cell_shape[2] - bz * z),
+        )
+        header = (bits, table, entries, values)
+        fault = _count_block(words, header, block_size, shape, label_words, tally, tables, sums)
+        if fault != OK:
+            return fault
     return OK
 
 
@@ -205,4 +245,5 @@ def compile_rows() -> Callable[..., int]:
         *(integers, types.Array(types.uint8, 1, "C"), integers),
         types.Array(types.boolean, 1, "C"),
     )
-    return compile_cached(count_chunks, signature, parts=(kernels, faults, tally_kernels, code_counts))
+    parts = (kernels, faults, tally_kernels, code_counts)
+    return compile_cached(count_chunks, signature, parts=parts)
