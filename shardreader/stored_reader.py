@@ -23,9 +23,10 @@ __all__ = ["ConsumeMany", "RangeFiles", "StoredReader"]
 _JOBS_PER_WORKER = 4
 # To hand fewer to another thread takes longer than to do them.
 _FEW_CHUNKS = 2
-# What one thread does before it takes something else, and the descriptors that it needs for that.
+# What one thread does before it takes something else, and the descriptors that it holds for that:
+# macOS allows a process 256.
 _MOST_TASK_CHUNKS = 1 << 12
-_MOST_TASK_FILES = 16
+_MOST_TASK_FILES = 4
 # Labels shrink to about a fifth: what a chunk will cost the cache, before it is known.
 _TYPICAL_RATIO = 5
 
