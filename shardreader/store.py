@@ -238,8 +238,12 @@ class LocalStore:
 
     def abandon(self) -> None:
         """Close the descriptors in a forked child, where the lock may be held by nobody."""
-        for handle in self._all:
-            os.close(handle.descriptor)
+        while self._all:
+            os.close(self._all.pop().descriptor)
+
+    def __del__(self) -> None:
+        # Of a volume that nobody closed. Without a lock: nobody else has it any more.
+        self.abandon()
 
     def _shut(self, handle: Handle) -> None:
         self._all.discard(handle)
