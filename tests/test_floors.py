@@ -49,6 +49,7 @@ FLOORS = {
     "gzip_kernels": 1.11,
     "libdeflate": 1.12,
     "seen_lately": 1.0,
+    "kept_chunks": 1.0,
     "inflate": 1.2,
     "info": 2.0,
     "shard_index": 2.0,
