@@ -215,14 +215,19 @@ class LocalStore:
         """The end of what `hold` began; each one once."""
         with self._lock:
             stays = _KEEPS_HANDLES and self._handles.get(name) is handle
-            if stays or handle.users > 1:
+            if handle.users > 1 or (stays and len(self._handles) <= MOST_HANDLES):
                 handle.users -= 1
                 return
         with not_forking(), self._lock:
             handle.users -= 1
-            if handle.users == 0:
-                if self._handles.get(name) is handle:
-                    del self._handles[name]
+            if handle.users:
+                return
+            if self._handles.get(name) is not handle:
+                self._shut(handle)
+            elif _KEEPS_HANDLES:
+                self._drop_idle(keep=MOST_HANDLES)
+            else:
+                del self._handles[name]
                 self._shut(handle)
 
     def close(self) -> None:
@@ -233,8 +238,12 @@ class LocalStore:
 
     def abandon(self) -> None:
         """Close the descriptors in a forked child, where the lock may be held by nobody."""
-        for handle in self._all:
-            os.close(handle.descriptor)
+        while self._all:
+            os.close(self._all.pop().descriptor)
+
+    def __del__(self) -> None:
+        # Of a volume that nobody closed. Without a lock: nobody else has it any more.
+        self.abandon()
 
     def _shut(self, handle: Handle) -> None:
         self._all.discard(handle)

@@ -13,6 +13,8 @@ from shardreader.cache import ByteCache
 from shardreader.errors import FormatFault, PointStatus
 from shardreader.found import Found, ReadJob, plan_reads
 from shardreader.inflate import inflate, loaded_libdeflate, most_stored_bytes
+from shardreader.kept_chunks import KeptChunk, words_of_all
+from shardreader.kept_chunks import keep as keep_chunk
 from shardreader.seen_lately import SeenLately
 from shardreader.store import Handle, StaleFileError
 from shardreader.workers import Workers
@@ -23,9 +25,10 @@ __all__ = ["ConsumeMany", "RangeFiles", "StoredReader"]
 _JOBS_PER_WORKER = 4
 # To hand fewer to another thread takes longer than to do them.
 _FEW_CHUNKS = 2
-# What one thread does before it takes something else, and the descriptors that it needs for that.
+# What one thread does before it takes something else, and the descriptors that it holds for that:
+# macOS allows a process 256.
 _MOST_TASK_CHUNKS = 1 << 12
-_MOST_TASK_FILES = 16
+_MOST_TASK_FILES = 4
 # Labels shrink to about a fifth: what a chunk will cost the cache, before it is known.
 _TYPICAL_RATIO = 5
 
@@ -98,8 +101,9 @@ class StoredReader:
         """Hand the encoded bytes of every OK row to `consume`, from any of the workers' threads.
 
         `fail` is called instead where a chunk's bytes break the format, also where `consume`
-        itself raises a `FormatFault`. With `consume_many`, chunks that are new to this reader go
-        there first, many at once, and to `consume` only if that says that they are not done.
+        itself raises a `FormatFault`. With `consume_many`, chunks that are new to this reader, or
+        that it kept, go there first, many at once, and to `consume` only if that says that they
+        are not done.
         With `in_order` chunks are read in the order of their rows and not of the files.
 
         Returns
@@ -133,7 +137,7 @@ class StoredReader:
         again = self._again(found, rows)
         missed = rows[:0]
         if np.count_nonzero(again):
-            missed = self._serve_cached(found, rows[again], consume, fail, workers)
+            missed = self._serve_cached(found, rows[again], consume, fail, workers, consume_many)
             rows = rows[~again]
         at_once = None if consume_many is None else _direct(found)
         tasks = [
@@ -164,10 +168,12 @@ class StoredReader:
         consume: Consume,
         fail: Fail,
         workers: Workers,
+        consume_many: ConsumeMany | None = None,
     ) -> NDArray[np.intp]:
         """Hand over what is in the cache; the rows that are not."""
-        cached: list[tuple[int, bytes]] = []
         rest: list[int] = []
+        here: list[int] = []
+        chunks: list[KeptChunk] = []
         places = zip(
             found.file_numbers[rows].tolist(),
             found.starts[rows].tolist(),
@@ -175,12 +181,22 @@ class StoredReader:
             strict=True,
         )
         for row, (file, start, end) in zip(rows.tolist(), places, strict=True):
-            encoded = self.cache.get((found.files[file].identity, start, end))
-            if encoded is None:
+            kept: KeptChunk | None = self.cache.get((found.files[file].identity, start, end))
+            if kept is None:
                 rest.append(row)
             else:
-                cached.append((row, encoded))
-        workers.run(lambda pair: _hand_over(*pair, consume, fail), cached)
+                here.append(row)
+                chunks.append(kept)
+
+        def serve(part: slice) -> None:
+            of_part = list(zip(here[part], chunks[part], strict=True))
+            if consume_many is not None:
+                of_part = _hand_over_many(of_part, consume_many)
+            for row, kept in of_part:
+                _hand_over(row, kept.encoded, consume, fail)
+
+        length = max(_FEW_CHUNKS, len(here) // (_JOBS_PER_WORKER * workers.threads))
+        workers.run(serve, [slice(a, a + length) for a in range(0, len(here), length)])
         return np.array(rest, dtype=np.intp)
 
     def _read_many(
@@ -276,7 +292,7 @@ class StoredReader:
             return False
         if keep:
             place = (job.file.identity, int(job.starts[at]), int(job.ends[at]))
-            self.cache.put(place, encoded, len(encoded))
+            self.cache.put(place, keep_chunk(encoded), len(encoded))
         _hand_over(row, encoded, consume, fail)
         return True
 
@@ -318,6 +334,19 @@ def _tasks(
         cuts = sorted({*cuts, *changes[_MOST_TASK_FILES - 1 :: _MOST_TASK_FILES].tolist()})
     ends = [*cuts[1:], len(rows)]
     return [_Task(rows[a:b], at_once, keep) for a, b in zip(cuts, ends, strict=True)]
+
+
+def _hand_over_many(
+    chunks: list[tuple[int, KeptChunk]], consume_many: ConsumeMany
+) -> list[tuple[int, KeptChunk]]:
+    """Hand over all chunks that can be at once; those that are left."""
+    at_once = [(row, kept) for row, kept in chunks if kept.address]
+    if not at_once:
+        return chunks
+    rows = np.array([row for row, _ in at_once], dtype=np.intp)
+    done = consume_many(rows, *words_of_all([kept for _, kept in at_once]))
+    left = [pair for pair, is_done in zip(at_once, done.tolist(), strict=True) if not is_done]
+    return left + [pair for pair in chunks if not pair[1].address]
 
 
 def _hand_over(row: int, encoded: bytes, consume: Any, fail: Fail) -> None:

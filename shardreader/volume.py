@@ -359,7 +359,7 @@ class Volume(ToDask, PicturedVolume, SegmentQuestions):
         return cells, status
 
     def close(self) -> None:
-        """Close files and end threads; reading afterwards is a ValueError.
+        """Close files and give up threads; reading afterwards is a ValueError.
 
         Raises
         ------

@@ -70,11 +70,20 @@ class Workers:
             raise min(failures, key=lambda failure: failure[0])[1]
 
     def close(self) -> None:
-        """End the pool's threads; a later `run` makes new ones."""
+        """Give up the pool; a later `run` gets another.
+
+        The threads of the last one stay for whoever comes next: to start one takes as long as
+        reading a chunk, and pipelines open a volume for each of their tasks.
+        """
         with self._lock:
             pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.shutdown(wait=True)
+        if pool is None:
+            return
+        with _lending:
+            earlier = _idle[:]
+            _idle[:] = [(self.threads, pool)]
+        for _, other in earlier:
+            other.shutdown(wait=True)
 
     def _start(self, work_off: Callable[[], None], helpers: int) -> list[Future[None]]:
         futures: list[Future[None]] = []
@@ -89,5 +98,26 @@ class Workers:
     def _executor(self) -> ThreadPoolExecutor:
         with self._lock:
             if self._pool is None:
+                with _lending:
+                    if _idle and _idle[0][0] == self.threads:
+                        self._pool = _idle.pop()[1]
+                        return self._pool
                 self._pool = ThreadPoolExecutor(self.threads - 1, "shardreader")
             return self._pool
+
+
+# At most one pool that nobody uses, and its number of threads with that of its caller.
+_idle: list[tuple[int, ThreadPoolExecutor]] = []
+_lending = threading.Lock()
+
+
+def _forget() -> None:
+    """A forked child has none of its parent's threads."""
+    _idle.clear()
+    _lending.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_lending.acquire, after_in_parent=_lending.release, after_in_child=_forget
+    )

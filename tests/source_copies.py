@@ -6,10 +6,11 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pytest
 from fault_server import FaultServer
+from preads import replace_pread, true_pread
 from shard_builder import TinyVolume, encode, tiny_chunk
 
 from shardreader.cache import ByteCache
@@ -132,21 +133,30 @@ class UnshardedCopy(Copy):
 
 
 class RecordingStore(LocalStore):
-    """A store that remembers the names of what it read."""
+    """A store that remembers the names of what it read, by compiled code too."""
 
     def __init__(self, root: str) -> None:
         super().__init__(root)
         self.reads: list[str] = []
+        self._patch = pytest.MonkeyPatch()
+        replace_pread(self._patch, self._recorded)
 
-    def read(self, name: str, *, start: int, end: int, identity: Any) -> bytes:
-        self.reads.append(name)
-        return super().read(name, start=start, end=end, identity=identity)
+    def _recorded(self, descriptor: int, length: int, position: int) -> bytes:
+        names = {handle.descriptor: name for name, handle in self._handles.items()}
+        if descriptor in names:
+            self.reads.append(names[descriptor])
+        assert true_pread is not None
+        return true_pread(descriptor, length, position)
 
     def taken(self) -> int:
         """Say how many reads there were since the last call."""
         count = len(self.reads)
         self.reads.clear()
         return count
+
+    def close(self) -> None:
+        super().close()
+        self._patch.undo()
 
 
 class ServedStore:

@@ -31,7 +31,8 @@ import shardreader
 from shardreader import Box
 from shardreader.coverage import Coverage
 from shardreader.errors import PointStatus
-from shardreader.shard_writer import NewChunks, merge_shard, read_partial_shard
+from shardreader.partial_shard import read_partial_shard
+from shardreader.shard_writer import NewChunks, merge_shard
 from shardreader.sharding import ShardingSpec
 
 SHARD = "0.shard"

@@ -14,7 +14,7 @@ from shard_builder import TinyVolume
 import shardreader
 from shardreader import Box
 from shardreader.manifest import MANIFEST_NAME
-from shardreader.shard_writer import read_partial_shard
+from shardreader.partial_shard import read_partial_shard
 
 # Shard 0 only, then a part of both.
 BOX = Box((0, 0, 0), (64, 32, 8))

@@ -16,15 +16,10 @@ from shardreader.coverage import Coverage, encode_coverage
 from shardreader.errors import ReadError, ShardError
 from shardreader.findings import FindingKind
 from shardreader.info import parse_info
+from shardreader.partial_shard import read_partial_shard
 from shardreader.shard_check import check_shard
 from shardreader.shard_job import ShardJob
-from shardreader.shard_writer import (
-    NewChunks,
-    OtherGenerationError,
-    merge_shard,
-    read_partial_shard,
-    write_shard,
-)
+from shardreader.shard_writer import NewChunks, OtherGenerationError, merge_shard, write_shard
 from shardreader.sharding import ShardingSpec
 
 SPECS = [ShardingSpec(2, 2, 1, "identity", index, "raw") for index in ("raw", "gzip", "zstd")] + [

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fault_server import serving
+from preads import replace_pread
 from shard_builder import block_label, encode, tiny_chunk
 from source_copies import (
     CHUNK_IDS,
@@ -29,7 +30,6 @@ from source_copies import (
     open_served,
 )
 
-import shardreader.store
 from shardreader import Box, open_volume
 from shardreader.errors import (
     ChunkError,
@@ -84,7 +84,7 @@ class SourceContract:
             return all_opened[-1]
 
         yield open_
-        for opened in all_opened:
+        for opened in reversed(all_opened):
             opened.close()
 
     # --- what is there
@@ -392,18 +392,21 @@ class LocalContract(SourceContract):
         with pytest.raises(ReadError, match="is the drive connected"):
             it.find(CHUNK_IDS)
 
-    @pytest.mark.parametrize("call", ["stat", "open", "pread"])
+    @pytest.mark.parametrize("call", ["look", "open", "read"])
     def test_what_the_system_refuses_is_no_status(
         self, copy: Copy, opened: Callable[..., Opened], call: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        if not hasattr(os, call):
-            pytest.skip(f"has no os.{call}")
         it = opened()
 
         def refuse(*_: Any, **__: Any) -> Any:
             raise OSError(5, "Input/output error")
 
-        monkeypatch.setattr(shardreader.store.os, call, refuse)
+        if call == "read":
+            replace_pread(monkeypatch, refuse)
+        else:
+            monkeypatch.setattr(os, "open", refuse)
+        if call == "look":
+            monkeypatch.setattr(os, "stat", refuse)
         with pytest.raises(ReadError, match=r"EIO.*says nothing about the data"):
             it.read(it.find(CHUNK_IDS))
 

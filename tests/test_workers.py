@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import threading
 
 import pytest
@@ -128,16 +129,44 @@ def test_nothing_runs_on_when_run_has_returned() -> None:
     workers.close()
 
 
-def test_close_ends_the_threads_and_run_makes_new_ones() -> None:
+def threads_of(workers: Workers) -> set[int]:
+    """The threads that work, all of them at once."""
+    together = threading.Barrier(workers.threads)
+    threads: set[int] = set()
+
+    def work(_: int) -> None:
+        threads.add(threading.get_ident())
+        together.wait(WAIT)
+
+    workers.run(work, range(workers.threads))
+    return threads
+
+
+def test_the_threads_of_one_pool_stay_for_the_next() -> None:
+    first, second, other = Workers(4), Workers(4), Workers(6)
+    threads = threads_of(first)
+    first.close()
+    first.close()
+    assert threads_of(second) == threads
     before = threading.active_count()
+    assert len(threads_of(first) & threads) == 1  # the caller's: that pool is in use
+    threads_of(other)
+    assert threading.active_count() == before + 3 + 5
+    second.close()
+    first.close()
+    other.close()
+    assert threading.active_count() == before - 3 + 5
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_has_threads_of_its_own() -> None:
     workers = Workers(3)
-    together = threading.Barrier(3)
-    for _ in range(2):
-        workers.run(lambda _: together.wait(WAIT), range(3))
-        assert threading.active_count() > before
-        workers.close()
-        assert threading.active_count() == before
+    threads_of(workers)
     workers.close()
+    child = os.fork()
+    if child == 0:
+        os._exit(len(threads_of(Workers(3))))  # 3, unless it waits for threads that are not there
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
 
 
 def test_many_callers_share_a_pool() -> None:

@@ -31,16 +31,11 @@ from shardreader.fetching.source_shard import (
 )
 from shardreader.inflate import inflate, most_stored_bytes
 from shardreader.manifest import FileRecord
+from shardreader.partial_shard import PartialShard, read_partial_shard
 from shardreader.plain_http import AbsentError, RefusedError, TransientError
 from shardreader.remote_store import ChangedError, ObjectVersion
 from shardreader.shard_files import ShardFiles, parts_of
-from shardreader.shard_writer import (
-    NewChunks,
-    PartialShard,
-    merge_shard,
-    read_partial_shard,
-    write_shard,
-)
+from shardreader.shard_writer import NewChunks, merge_shard, write_shard
 from shardreader.sharding import ShardingSpec
 from shardreader.store import LocalStore
 

@@ -20,13 +20,13 @@ from shardreader.fetching.source_object import SourceObject
 from shardreader.inflate import inflate, most_stored_bytes
 from shardreader.info import ScaleInfo
 from shardreader.morton import morton_bits
+from shardreader.partial_shard import MOST_SHARD_INDEX_BYTES
 from shardreader.shard_index import (
     MinishardIndex,
     decode_minishard_index,
     minishard_index_range,
     most_minishard_index_bytes,
 )
-from shardreader.shard_writer import MOST_SHARD_INDEX_BYTES
 from shardreader.sharding import ShardingSpec
 
 __all__ = [
