@@ -213,7 +213,7 @@ def _python_share(share: dict) -> str:
     parts = share["microseconds_per_chunk"]
     return (
         f"Of a chunk of the dense cutout into out=, on one thread: {parts['whole']:.0f} us in all, "
-        f"{parts['read']:.0f} read, {parts['inflate']:.0f} inflate, {parts['kernel']:.0f} kernel; "
+        f"{parts['read and inflate']:.0f} read and inflated, {parts['decode']:.0f} decoded; "
         f"the rest, {share['python_microseconds_per_chunk']:.0f} us, is Python."
     )
 

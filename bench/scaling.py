@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
 from statistics import median
 
 import numpy as np
 
 from bench.child import run_child
-from bench.limits import inflate_chunks
 from bench.measure import Side, time_once
-from bench.ours import FlatOutput, SerialClock, kernel_decode, stored_chunks_of
+from bench.ours import CompiledClock, SerialClock, stored_chunks_of
 from bench.peers import Ours, Tensorstore
 from bench.rows import Setup
 from bench.scenarios import Scenario
 from shardreader import Box
-from shardreader.grid import triples
 
 __all__ = ["growth", "latencies", "memory_peaks", "python_share", "thread_scaling"]
 
@@ -83,43 +80,30 @@ def _serial_seconds(setup: Setup, scenario: Scenario) -> float:
 
 
 def python_share(setup: Setup, scenario: Scenario, say) -> dict | None:
-    """Of a dense cutout on one thread: what a chunk costs beyond read, inflate and kernel.
+    """Of a dense cutout on one thread: what a chunk costs beyond compiled code.
 
-    None where the box cuts through chunks, because whole ones are decoded for comparison.
+    None where compiled code does not read and inflate by itself (`libdeflate.reads_files`).
     """
     say("Python's share of a chunk")
-    vol, box = setup.vol, scenario.cases[0]
-    chunks = stored_chunks_of(vol, box)
-    if sum(int(np.prod(shape)) for shape in chunks.cell_shapes) != box.voxels:
-        return None
+    box = scenario.cases[0]
     # Into memory that is there already: the system's share of fresh memory would drown the rest.
-    out = np.zeros(box.shape, vol.dtype, order="F")
+    out = setup.vol.cutout(box)
     whole = _ours_into(setup, box, out)
-    inflate = inflate_chunks([chunks], 1)
-    encoded = [chunks.inflate(data).tobytes() for data in chunks.stored]
-    lower = chunks.cells * np.array(vol.chunk_size) + np.array(vol.voxel_offset)
-    places = triples(lower - np.array(box.lower))
-    kernels = Side(
-        "kernel",
-        lambda _: FlatOutput(out),
-        lambda target: _decode_all(vol, encoded, chunks.cell_shapes, target, places),
-    )
-    shares = []
+    runs = []
     for number in range(setup.runs):
-        parts = {
-            "whole": time_once(whole, number),
-            "inflate": time_once(inflate, number),
-            "kernel": time_once(kernels, number),
-            "read": _read_seconds(chunks),
-        }
-        shares.append(parts)
-    count = len(chunks.stored)
-    medians = {name: median(parts[name] for parts in shares) for name in shares[0]}
-    beyond = [p["whole"] - p["inflate"] - p["kernel"] - p["read"] for p in shares]
+        with CompiledClock() as clock:
+            spent = time_once(whole, number)
+        if not clock.seconds["read and inflate"]:
+            return None
+        runs.append({"whole": spent, **clock.seconds})
+    typical = sorted(runs, key=lambda run: run["whole"])[len(runs) // 2]
+    count = len(stored_chunks_of(setup.vol, box).stored)
+    parts = {name: seconds / count * 1e6 for name, seconds in typical.items()}
+    rest = parts["whole"] - sum(parts[name] for name in CompiledClock.PARTS)
     return {
         "chunks": count,
-        "microseconds_per_chunk": {k: v / count * 1e6 for k, v in medians.items()},
-        "python_microseconds_per_chunk": median(beyond) / count * 1e6,
+        "microseconds_per_chunk": parts,
+        "python_microseconds_per_chunk": rest,
     }
 
 
@@ -132,21 +116,6 @@ def _ours_into(setup: Setup, box: Box, out) -> Side:
         None,
         reader.close,
     )
-
-
-def _decode_all(vol, encoded, shapes, target, places) -> None:
-    for data, shape, place in zip(encoded, shapes, places, strict=True):
-        kernel_decode(vol, data, shape, target, place)
-
-
-def _read_seconds(chunks) -> float:
-    with ExitStack() as stack:
-        files = {p: stack.enter_context(open(p, "rb", buffering=0)) for p in chunks.files}
-        begin = time.perf_counter()
-        for path, start, end in chunks.places:
-            files[path].seek(start)
-            files[path].read(end - start)
-        return time.perf_counter() - begin
 
 
 def _task(setup: Setup, reader: str, kind: str, **further) -> dict:

@@ -328,12 +328,20 @@ def _tasks(
     if not len(rows):
         return []
     length = max(_FEW_CHUNKS, min(len(rows) // parts, _MOST_TASK_CHUNKS))
-    cuts = list(range(0, len(rows), length))
+    cuts = set(range(0, len(rows), length))
     if len(found.files) > _MOST_TASK_FILES:
-        changes = np.flatnonzero(np.diff(found.file_numbers[rows])) + 1
-        cuts = sorted({*cuts, *changes[_MOST_TASK_FILES - 1 :: _MOST_TASK_FILES].tolist()})
-    ends = [*cuts[1:], len(rows)]
-    return [_Task(rows[a:b], at_once, keep) for a, b in zip(cuts, ends, strict=True)]
+        numbers = found.file_numbers[rows]
+        files: set[int] = set()
+        for at in [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist()]:
+            files.add(int(numbers[at]))
+            if len(files) > _MOST_TASK_FILES:
+                cuts.add(at)
+                files = {int(numbers[at])}
+    starts = sorted(cuts)
+    return [
+        _Task(rows[a:b], at_once, keep)
+        for a, b in zip(starts, [*starts[1:], len(rows)], strict=True)
+    ]
 
 
 def _hand_over_many(

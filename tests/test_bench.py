@@ -99,6 +99,16 @@ def test_what_was_wanted_repeats_the_rows(results):
         assert (entry["verdict"] == "NOT REACHED") == (entry["ratio"] < entry["least"])
 
 
+def test_pythons_share_is_what_compiled_code_leaves(results):
+    share = results["python_share"]
+    if share is None:
+        pytest.skip("compiled code does not read files here")
+    parts = share["microseconds_per_chunk"]
+    compiled = parts["read and inflate"] + parts["decode"]
+    assert 0 < compiled < parts["whole"]
+    assert share["python_microseconds_per_chunk"] == pytest.approx(parts["whole"] - compiled)
+
+
 def test_threads_estimate_follows_from_the_serial_part(results):
     for entry in results["scaling"]:
         one, serial = entry["medians"]["1"], entry["serial_seconds"]
