@@ -26,7 +26,6 @@ from shardreader import NotDownloadedError, SegmentIndexError, UnknownSegmentErr
 from shardreader.coverage import Coverage, encode_coverage
 from shardreader.manifest import FileRecord, Manifest, ScaleManifest
 from shardreader.segment_index import shard_rows
-from shardreader.segment_index.build_lock import only_build
 from shardreader.shard_ranges import ShardRanges
 
 INDEX = "shardreader-index/tiny"
@@ -338,29 +337,6 @@ def test_a_killed_build_goes_on(tmp_path: Path) -> None:
     assert {entry.name for entry in (out / "tiny").iterdir()} == {
         *("segments.duckdb", "rows", "building.lock"),
     }
-
-
-def test_a_look_up_neither_waits_for_a_build_nor_writes(tiny: TinyVolume) -> None:
-    built(tiny.write().path)
-    folder = tiny.path / INDEX
-    (folder / "building.lock").unlink()
-    before = {path: path.stat().st_mtime_ns for path in [folder, *folder.rglob("*")]}
-    with shardreader.open_volume(tiny.path) as volume:
-        assert volume.segment(block_label(3, 1)).voxel_count == 512
-        assert len(volume.segments_in(volume.bounds).labels) == 128
-    assert before == {path: path.stat().st_mtime_ns for path in [folder, *folder.rglob("*")]}
-    with only_build(str(folder)), shardreader.open_volume(tiny.path) as volume:
-        assert volume.segment(block_label(3, 1)).voxel_count == 512
-        with pytest.raises(SegmentIndexError, match="another build"):
-            shardreader.build_index(tiny.path)
-    built(tiny.path)
-
-
-def test_a_drive_that_cannot_lock(tiny: TinyVolume) -> None:
-    folder = tiny.write().path / INDEX
-    (folder / "building.lock").mkdir(parents=True)
-    with pytest.raises(SegmentIndexError, match=r"building.lock: cannot be locked .*--out"):
-        shardreader.build_index(tiny.path)
 
 
 def test_row_files_that_are_not_believed(tiny: TinyVolume, read: list[int]) -> None:
