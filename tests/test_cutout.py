@@ -49,13 +49,18 @@ def flats(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def flats_of(patch: pytest.MonkeyPatch) -> list[Any]:
     """The memory that the kernels are given to write to from now on."""
     given: list[Any] = []
-    decode_box = cseg.decode_box
+    decode_box, decode_boxes = cseg.decode_box, cseg.decode_boxes
 
     def spy(*args: Any) -> int:
         given.append(args[7])
         return decode_box(*args)
 
+    def spy_on_many(*args: Any, **options: Any) -> Any:
+        given.append(args[8])
+        return decode_boxes(*args, **options)
+
     patch.setattr(cseg, "decode_box", spy)
+    patch.setattr(cseg, "decode_boxes", spy_on_many)
     return given
 
 
