@@ -99,13 +99,6 @@ class ReadJob(NamedTuple):
     ends: NDArray[np.int64]
     """Where in the file the bytes of each of them are, shape (n,)."""
 
-    def only(self, wanted: NDArray[np.bool_]) -> ReadJob | None:
-        """The read of some of the rows; None where it is of none."""
-        starts, ends = self.starts[wanted], self.ends[wanted]
-        if not len(starts):
-            return None
-        return ReadJob(self.file, int(starts[0]), int(ends[-1]), self.rows[wanted], starts, ends)
-
 
 class ReadLimits(NamedTuple):
     """How far ranges are joined: bytes between two of them, bytes and chunks of one read."""
@@ -123,11 +116,10 @@ def plan_reads(
     found: Found,
     rows: NDArray[np.integer[Any]],
     *,
-    jobs: int,
     in_order: bool = False,
     limits: ReadLimits = LOCAL_LIMITS,
 ) -> list[ReadJob]:
-    """Sort rows by file and offset, and join neighbours into at least `jobs` reads if possible.
+    """Sort rows by file and offset, and join neighbours into reads.
 
     With `in_order` they are not sorted, and those are joined that are neighbours as they stand.
     """
@@ -147,7 +139,7 @@ def plan_reads(
         ends,
         gap=limits.gap,
         most_bytes=limits.most_bytes,
-        most_ranges=max(1, min(limits.most_chunks, len(order) // jobs)),
+        most_ranges=limits.most_chunks,
     )
     return [
         ReadJob(

@@ -83,7 +83,7 @@ class RemoteReader(StoredReader):
         del consume_many, in_order
         stale: list[int] = []
         missed = self._serve_cached(found, found.rows(PointStatus.OK), consume, fail, workers)
-        jobs = plan_reads(found, missed, jobs=1, limits=_LIMITS)
+        jobs = plan_reads(found, missed, limits=_LIMITS)
         wanted = [
             Wanted(job.file.name, job.start, job.end, job.file.identity)
             for job in jobs

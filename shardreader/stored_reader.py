@@ -127,7 +127,7 @@ class StoredReader:
                     return
                 # Damaged, or unusual, or replaced: read once more, by what can tell.
                 left = left[~done]
-            for job in plan_reads(found, left, jobs=1, in_order=True):
+            for job in plan_reads(found, left, in_order=True):
                 try:
                     self._run(job, consume, fail, keep=keep)
                 except StaleFileError:
