@@ -21,7 +21,7 @@ from shardreader.errors import FormatFault
 if TYPE_CHECKING:
     import zstandard
 
-__all__ = ["ENCODINGS", "inflate", "loaded_libdeflate", "most_stored_bytes"]
+__all__ = ["ENCODINGS", "inflate", "loaded_file_reader", "loaded_libdeflate", "most_stored_bytes"]
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_WINDOW = 31  # zlib: a gzip wrapper around the largest window
@@ -80,6 +80,12 @@ def loaded_libdeflate() -> ModuleType | None:
             from shardreader import libdeflate
         _libdeflate.append(libdeflate)
     return _libdeflate[0] if _libdeflate[0].usable() else None
+
+
+def loaded_file_reader() -> ModuleType | None:
+    """The module `libdeflate` where it also reads files by itself; loads numba."""
+    libdeflate = loaded_libdeflate()
+    return libdeflate if libdeflate is not None and libdeflate.reads_files() else None
 
 
 _libdeflate: list[ModuleType] = []

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from shardreader.byterange import ByteRange
 from shardreader.cache import ByteCache
 from shardreader.errors import FormatFault
-from shardreader.inflate import inflate, loaded_libdeflate, most_stored_bytes
+from shardreader.inflate import inflate, loaded_file_reader, most_stored_bytes
 from shardreader.shard_files import ShardFiles
 from shardreader.shard_index import (
     SHARD_INDEX_ENTRY_BYTES,
@@ -78,7 +78,10 @@ class MinishardIndices:
         if cached is not None:
             return cached
         index = None
-        kernels = _loaded() if handle is not None and self._is_simple else None
+        kernels = None
+        # What reads indices alone must not load numba.
+        if handle is not None and self._is_simple and "numba" in sys.modules:
+            kernels = loaded_file_reader()
         if kernels is not None and handle is not None:
             is_there, index = self._read_at_once(shard, minishard, handle, kernels)
             if not is_there:
@@ -200,9 +203,3 @@ class MinishardIndices:
         return self._files.read(
             shard.name, start=where.start, end=where.end, identity=shard.identity
         )
-
-
-def _loaded() -> ModuleType | None:
-    """libdeflate, where it reads files, if numba is loaded: indices alone must not load it."""
-    libdeflate = loaded_libdeflate() if "numba" in sys.modules else None
-    return libdeflate if libdeflate is not None and libdeflate.reads_files() else None

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from shardreader.cache import ByteCache
 from shardreader.errors import FormatFault, PointStatus
 from shardreader.found import Found, ReadJob, plan_reads
-from shardreader.inflate import inflate, loaded_libdeflate, most_stored_bytes
+from shardreader.inflate import inflate, loaded_file_reader, most_stored_bytes
 from shardreader.kept_chunks import KeptChunk, words_of_all
 from shardreader.kept_chunks import keep as keep_chunk
 from shardreader.seen_lately import SeenLately
@@ -317,8 +317,7 @@ def _direct(found: Found) -> ModuleType | None:
     for file in found.files:
         if file.encoding != "gzip" and file.identity is not None:
             return None
-    libdeflate = loaded_libdeflate()
-    return libdeflate if libdeflate is not None and libdeflate.reads_files() else None
+    return loaded_file_reader()
 
 
 def _tasks(

@@ -355,7 +355,7 @@ def test_an_interrupted_read_leaves_the_volume_usable(
         with monkeypatch.context() as patch:
             patch.setattr(cseg, step, interrupted)
             if step in ("decode_box", "read_voxels"):  # where libdeflate does not show itself
-                patch.setattr(stored_reader, "loaded_libdeflate", lambda: None)
+                patch.setattr(stored_reader, "loaded_file_reader", lambda: None)
             elif not libdeflate.usable():
                 pytest.skip("libdeflate does not show itself")
             with pytest.raises(KeyboardInterrupt):
