@@ -253,6 +253,26 @@ class ManyChunksDecoder(_CompressedSegmentation):
             stream=output.flat.nbytes > MOST_CACHED_BYTES,
         )
 
+    def read_voxel(self, words: NDArray[np.uint32], cell_shape: Triple, batch: PointBatch) -> bool:
+        """Read the only point of a batch; False where `read_voxels` has to see what is wrong."""
+        status = cseg.read_voxels(
+            words,
+            1,
+            0,
+            cell_shape,
+            self._block_size,
+            batch.packed,
+            0,
+            1,
+            batch.bits[0],
+            batch.bits[1],
+            batch.order,
+            batch.labels[0],
+            batch.status,
+            _CORRUPT,
+        )
+        return status == 0
+
     def read_voxels_of_chunks(
         self,
         chunks: EncodedChunks,

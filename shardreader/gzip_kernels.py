@@ -17,7 +17,7 @@ from shardreader import positioned_read
 from shardreader.compiling import compile_cached, inlined
 from shardreader.positioned_read import read_exactly
 
-__all__ = ["read_index", "read_some"]
+__all__ = ["read_index", "read_one", "read_some"]
 
 _WORD = 8
 _SMALLEST_GZIP = 18
@@ -173,6 +173,28 @@ def _read_some(
     return row, count
 
 
+def _read_one(
+    pread: int,
+    function: int,
+    decompressor: int,
+    descriptor: int,
+    start: int,
+    end: int,
+    most_bytes: int,
+    stored: NDArray[np.uint8],
+    arena: NDArray[np.uint8],
+    used: NDArray[np.int64],
+) -> int:
+    """Read one chunk and inflate it to the start of `arena`: its length, or less than 0."""
+    length = end - start
+    if length > stored.size or not read_exactly(
+        pread, descriptor, np.int64(stored.ctypes.data), length, start
+    ):
+        return _UNSOUND
+    zero = np.int64(0)
+    return inflate_one(function, decompressor, stored, zero, length, most_bytes, arena, zero, used)
+
+
 def _word_at(stored: NDArray[np.uint8], at: int) -> int:
     word: Any = np.int64(0)
     for byte in range(8):
@@ -241,6 +263,11 @@ read_some = compile_cached(
         _bytes,
         *[_integers] * 4,
     ),
+    parts=(positioned_read,),
+)
+read_one = compile_cached(
+    _read_one,
+    _integer(*[_integer] * 7, _bytes, _bytes, _integers),
     parts=(positioned_read,),
 )
 read_index = compile_cached(

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from shardreader import positioned_read
 from shardreader.compile_lock import compiling
 from shardreader.gzip_kernels import read_index as index_kernel
+from shardreader.gzip_kernels import read_one as one_kernel
 from shardreader.gzip_kernels import read_some as read_kernel
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "inflate_each",
     "read_each",
     "read_minishard_index",
+    "read_one",
     "reads_files",
     "usable",
     "workspace",
@@ -159,6 +161,29 @@ def _each(
         some = picked[:count]
         done[some] = take(some, space.half_words, first_words[:count], lengths[:count])
     return done
+
+
+def read_one(
+    space: Workspace, descriptor: int, start: int, end: int, most_bytes: int
+) -> NDArray[np.uint32] | None:
+    """The words of a single chunk of an open file, as `read_each` hands over many.
+
+    They lie in the workspace, until it is used again. None where `inflate` has to judge the chunk.
+    """
+    space.held[0] = -1
+    length: int = one_kernel(
+        _functions[2],
+        _functions[1],
+        space.decompressor,
+        descriptor,
+        start,
+        end,
+        most_bytes,
+        space.stored,
+        space.arena,
+        space.used,
+    )
+    return None if length < 0 or length & 3 else space.half_words[: length >> 2]
 
 
 def read_minishard_index(

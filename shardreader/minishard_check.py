@@ -77,7 +77,7 @@ def check_rows(
     """
     grid_size = file.scale.grid.grid_size
     cells, inside = cells_of_chunk_ids(index.chunk_ids, grid_size)
-    foreign = np.zeros(len(index.chunk_ids), dtype=np.bool_)
+    foreign = np.zeros(len(index), dtype=np.bool_)
     foreign[foreign_ids(index.chunk_ids, file.spec, file.number, minishard)] = True
     findings = _check_ids(
         file, index, minishard, where, foreign, np.flatnonzero(~inside & ~foreign)

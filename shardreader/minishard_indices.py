@@ -186,7 +186,7 @@ class MinishardIndices:
             except FormatFault as fault:
                 first_fault = first_fault or fault
                 continue
-            if index is not None and len(index.chunk_ids):
+            if index is not None and len(index):
                 return
         if first_fault is not None:
             raise first_fault

@@ -9,9 +9,9 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from shardreader.compiling import compile_cached
+from shardreader.compiling import compile_cached, inlined
 
-__all__ = ["find_all", "parse_sound"]
+__all__ = ["find_all", "find_one", "parse_sound"]
 
 
 def _parse_sound(
@@ -54,10 +54,30 @@ def _parse_sound(
     return True
 
 
+def _position(table: NDArray[np.uint64], key: int) -> int:
+    """Where an id stands in the first row, -1 where it does not."""
+    low, high = 0, table.shape[1]
+    while low < high:
+        middle = (low + high) >> 1
+        if table[0, middle] < key:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < table.shape[1] and table[0, low] == key else -1
+
+
+_inlined_position = inlined(_position)
+
+
+def _find_one(table: NDArray[np.uint64], key: int) -> tuple[int, int]:
+    at = _inlined_position(table, key)
+    if at < 0:
+        return np.int64(0), np.int64(0)
+    return np.int64(table[1, at]), np.int64(table[2, at])
+
+
 def _find_all(
-    chunk_ids: NDArray[np.uint64],
-    starts: NDArray[np.int64],
-    ends: NDArray[np.int64],
+    table: NDArray[np.uint64],
     keys: NDArray[np.uint64],
     rows: NDArray[np.int64],
     found_starts: NDArray[np.int64],
@@ -65,16 +85,10 @@ def _find_all(
 ) -> bool:
     for i in range(rows.size):
         row = rows[i]
-        low, high = 0, chunk_ids.size
-        while low < high:
-            middle = (low + high) >> 1
-            if chunk_ids[middle] < keys[row]:
-                low = middle + 1
-            else:
-                high = middle
-        if low == chunk_ids.size or chunk_ids[low] != keys[row]:
+        at = _inlined_position(table, keys[row])
+        if at < 0:
             return False
-        found_starts[row], found_ends[row] = starts[low], ends[low]
+        found_starts[row], found_ends[row] = table[1, at], table[2, at]
     return True
 
 
@@ -86,11 +100,15 @@ _parse = compile_cached(
     types.boolean(_words, *[_word] * 8, types.Array(types.uint64, 2, "C")),
     nogil=False,
 )
+_sorted = types.Array(types.uint64, 2, "C", readonly=True)
+find_one = compile_cached(
+    _find_one,
+    types.UniTuple(types.int64, 2)(_sorted, _word),  # type: ignore[no-untyped-call]
+    nogil=False,
+)
 _find = compile_cached(
     _find_all,
-    types.boolean(
-        _words, _integers, _integers, _words, _integers, *[types.Array(types.int64, 1, "C")] * 2
-    ),
+    types.boolean(_sorted, _words, _integers, *[types.Array(types.int64, 1, "C")] * 2),
     nogil=False,
 )
 
@@ -139,20 +157,18 @@ def parse_sound(
 
 
 def find_all(
-    chunk_ids: NDArray[np.uint64],
-    starts: NDArray[np.int64],
-    ends: NDArray[np.int64],
+    table: NDArray[np.uint64],
     keys: NDArray[np.uint64],
     rows: NDArray[np.int64],
     found_starts: NDArray[np.int64],
     found_ends: NDArray[np.int64],
 ) -> bool:
-    """Look up the byte ranges of ``keys[rows]`` among ascending chunk ids.
+    """Look up the byte ranges of ``keys[rows]`` in what `parse_sound` gave.
 
     Returns
     -------
     bool
         Whether all are there; then ``found_starts[rows]`` and ``found_ends[rows]`` are theirs.
     """
-    every: bool = _find(chunk_ids, starts, ends, keys, rows, found_starts, found_ends)
+    every: bool = _find(table, keys, rows, found_starts, found_ends)
     return every

@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 
 from shardreader.grid import Triple
 
-__all__ = ["MORTON_BITS_LIMIT", "cells_of_chunk_ids", "chunk_ids_of_cells", "morton_bits"]
+__all__ = [
+    "MORTON_BITS_LIMIT",
+    "cells_of_chunk_ids",
+    "chunk_id_of_cell",
+    "chunk_ids_of_cells",
+    "morton_bits",
+]
 
 MORTON_BITS_LIMIT = 64
 # Cells along an axis; FAFB has 972. A longer table would not pay.
@@ -64,6 +70,20 @@ def chunk_ids_of_cells(cells: NDArray[np.integer[Any]], grid_size: Triple) -> ND
         x, y, z = _spread_tables(grid_size)
         return x[columns[:, 0]] | y[columns[:, 1]] | z[columns[:, 2]]
     return _interleave(columns.astype(np.uint64, copy=False), grid_size)
+
+
+def chunk_id_of_cell(cell: Triple, grid_size: Triple) -> int:
+    """The compressed Morton code of one cell inside the grid, as `chunk_ids_of_cells`.
+
+    Examples
+    --------
+    >>> chunk_id_of_cell((3, 5, 0), (4, 8, 1))
+    23
+    """
+    if max(grid_size) > _LONGEST_TABLE:
+        return int(chunk_ids_of_cells(np.array([cell]), grid_size)[0])
+    x, y, z = _spread_tables(grid_size)
+    return int(x[cell[0]] | y[cell[1]] | z[cell[2]])
 
 
 def _interleave(columns: NDArray[np.uint64], grid_size: Triple) -> NDArray[np.uint64]:

@@ -129,6 +129,9 @@ class RemoteFiles:
     def hold(self, name: str, identity: RemoteIdentity) -> None:
         """As `LocalStore.hold`: objects have no descriptors."""
 
+    def hold_present(self, name: str) -> None:
+        """As `LocalStore.hold_present`: objects have no descriptors."""
+
     def let_go(self, name: str, handle: Handle) -> None:
         """As `LocalStore.let_go`."""
 

@@ -72,7 +72,7 @@ class SeenLately:
         result: NDArray[np.bool_]
         if len(starts) <= _FEW:
             rows = zip(file_numbers.tolist(), starts.tolist(), sizes.tolist(), strict=True)
-            seen = [self._one(identities[file], start, size) for file, start, size in rows]
+            seen = [self.again_one(identities[file], start, size) for file, start, size in rows]
             return np.array(seen, dtype=np.bool_)
         tokens = np.array([hash((self._name, one)) & _WORD for one in identities], np.uint64)
         keys = (tokens[file_numbers] + starts.astype(np.uint64)) * _MIX
@@ -84,7 +84,8 @@ class SeenLately:
             self._passed = int(passed[-1])
         return result
 
-    def _one(self, identity: Hashable, start: int, size: int) -> bool:
+    def again_one(self, identity: Hashable, start: int, size: int) -> bool:
+        """As `again`, of a single range."""
         key = ((hash((self._name, identity)) & _WORD) + start) * int(_MIX) & _WORD
         slot = key >> int(_SLOT_SHIFT)
         self._passed += size

@@ -7,7 +7,6 @@ a file; offsets are rebased to the start of the file here and nowhere else.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
@@ -94,43 +93,81 @@ def most_minishard_index_bytes(spec: ShardingSpec, id_bits: int) -> int:
     return MINISHARD_ENTRY_BYTES * ((1 << bits) + _SPARE_IDS)
 
 
-@dataclass(frozen=True, eq=False)
 class MinishardIndex:
     """The chunks of one minishard, sorted by id.
 
-    Attributes
+    Parameters
     ----------
-    chunk_ids : ndarray of uint64, shape (n,)
-    starts, ends : ndarray of int64, shape (n,)
-        Byte range of each chunk in the file; -1 for both where `sound` is False.
-    sound : ndarray of bool, shape (n,)
-        False where the range is empty or does not lie in the file.
-    offsets, sizes : ndarray of uint64, shape (n,)
-        What the entry says, in bytes after the shard index and in bytes.
+    table : ndarray of uint64, shape (5, n), C order
+        `chunk_ids`, `starts`, `ends`, `offsets` and `sizes`.
+    sound : ndarray of bool, shape (n,), or None
+        None where all are known to be sound.
     """
 
-    chunk_ids: NDArray[np.uint64]
-    starts: NDArray[np.int64]
-    ends: NDArray[np.int64]
-    sound: NDArray[np.bool_]
-    offsets: NDArray[np.uint64]
-    sizes: NDArray[np.uint64]
-    usual: bool = False
-    """Whether all are known to be sound."""
+    __slots__ = ("_sound", "_table")
+
+    def __init__(self, table: NDArray[np.uint64], sound: NDArray[np.bool_] | None) -> None:
+        self._table, self._sound = table, sound
+
+    @property
+    def chunk_ids(self) -> NDArray[np.uint64]:
+        """The ids, ascending."""
+        values: NDArray[np.uint64] = self._table[0]
+        return values
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """First byte of each chunk in the file; -1 where it is not `sound`."""
+        values: NDArray[np.int64] = self._table[1].view(np.int64)
+        return values
+
+    @property
+    def ends(self) -> NDArray[np.int64]:
+        """The byte after its last; -1 where it is not `sound`."""
+        values: NDArray[np.int64] = self._table[2].view(np.int64)
+        return values
+
+    @property
+    def offsets(self) -> NDArray[np.uint64]:
+        """What the entries say, in bytes after the shard index."""
+        values: NDArray[np.uint64] = self._table[3]
+        return values
+
+    @property
+    def sizes(self) -> NDArray[np.uint64]:
+        """What the entries say, in bytes."""
+        values: NDArray[np.uint64] = self._table[4]
+        return values
+
+    @property
+    def sound(self) -> NDArray[np.bool_]:
+        """False where the range is empty or does not lie in the file."""
+        return np.ones(len(self), dtype=np.bool_) if self._sound is None else self._sound
+
+    def __len__(self) -> int:
+        return int(self._table.shape[1])
 
     @property
     def nbytes(self) -> int:
         """Memory taken by the arrays."""
-        return 41 * len(self.chunk_ids)
+        return 41 * len(self)
 
     def positions(self, chunk_ids: NDArray[np.uint64]) -> NDArray[np.intp]:
         """Position of each chunk id in the index, -1 where it has none."""
-        if len(self.chunk_ids) == 0:
+        if not len(self):
             return np.full(len(chunk_ids), -1, dtype=np.intp)
         positions = np.searchsorted(self.chunk_ids, chunk_ids)
-        positions[positions == len(self.chunk_ids)] = 0
+        positions[positions == len(self)] = 0
         positions[self.chunk_ids[positions] != chunk_ids] = -1
         return positions
+
+    def find_one(self, chunk_id: int) -> tuple[int, int] | None:
+        """The byte range of a chunk; None where there is none, or any entry is not sound."""
+        kernels = loaded_kernels() if self._sound is None else None
+        if kernels is None:
+            return None
+        start, end = kernels.find_one(self._table, chunk_id)
+        return (start, end) if end else None
 
     def find_all(
         self,
@@ -140,10 +177,8 @@ class MinishardIndex:
         ends: NDArray[np.int64],
     ) -> bool:
         """Fill in the byte ranges of ``keys[rows]``, if all are stored and known to be sound."""
-        kernels = loaded_kernels() if self.usual else None
-        return kernels is not None and bool(
-            kernels.find_all(self.chunk_ids, self.starts, self.ends, keys, rows, starts, ends)
-        )
+        kernels = loaded_kernels() if self._sound is None else None
+        return kernels is not None and bool(kernels.find_all(self._table, keys, rows, starts, ends))
 
     def fault(self, position: int, *, shard_index_end: int, file_size: int) -> FormatFault:
         """What is wrong with an entry that is not sound."""
@@ -221,14 +256,7 @@ def usual_minishard_index(
         shard_number=shard_number,
         minishard_number=minishard_number,
     )
-    if table is None:
-        return None
-    ids, starts, ends, offsets, sizes = table
-    sound = np.empty(len(ids), dtype=np.bool_)
-    sound.fill(True)
-    return MinishardIndex(
-        ids, starts.view(np.int64), ends.view(np.int64), sound, offsets, sizes, usual=True
-    )
+    return None if table is None else MinishardIndex(table, None)
 
 
 def loaded_kernels() -> ModuleType | None:
@@ -273,7 +301,8 @@ def parse_minishard_index(
     starts = np.where(sound, offsets, 0).astype(np.int64) + shard_index_end
     ends = starts + np.where(sound, sizes, 0).astype(np.int64)
     starts[~sound] = ends[~sound] = -1
-    return MinishardIndex(chunk_ids, starts, ends, sound, offsets, sizes)
+    words = (chunk_ids, starts.view(np.uint64), ends.view(np.uint64), offsets, sizes)
+    return MinishardIndex(np.stack(words), sound)
 
 
 def repeated_ids(chunk_ids: NDArray[np.uint64]) -> NDArray[np.intp]:

@@ -28,6 +28,7 @@ from shardreader.shard_index import (
 )
 from shardreader.sharding import ShardingSpec
 from shardreader.store import FileVersion, Handle, StaleFileError, Store
+from shardreader.stored_reader import TakeWords
 from shardreader.workers import Workers
 
 __all__ = ["ShardedSource"]
@@ -93,6 +94,32 @@ class ShardedSource(ChunkSource):
     def find_keys(self, keys: NDArray[np.uint64], workers: Workers) -> Found:
         """As `find`, for chunk ids or any other keys."""
         return self._find(Found.blank(keys, None), workers)
+
+    def read_one(self, chunk_id: int, take: TakeWords) -> bool:
+        """Hand the words of one chunk, a gzip member, to `take` in few steps.
+
+        Returns
+        -------
+        bool
+            False where it is not stored, or anything is unusual: `find` and `read` say what.
+
+        Raises
+        ------
+        FormatFault, ShardError, StaleFileError, ReadError
+            `find` and `read` meet these again, too, and say where.
+        """
+        shard_number, minishard = self.spec.locate_one(chunk_id)
+        name = self._name(shard_number)
+        handle = self.store.hold_present(name)
+        if handle is None:
+            return False
+        try:
+            shard = Shard(shard_number, name, handle.identity)
+            index = self.indices.get(shard, minishard, handle)
+            place = None if index is None else index.find_one(chunk_id)
+            return place is not None and self._reader.read_one(handle, *place, take)
+        finally:
+            self.store.let_go(name, handle)
 
     def keys(self, shard_number: int) -> NDArray[np.uint64] | None:
         """All keys of one shard, ascending; None where the shard is not there.
@@ -223,7 +250,7 @@ class ShardedSource(ChunkSource):
         absent = rows
         try:
             index = self.indices.get(shard, minishard, handle)
-            if index is None or not len(index.chunk_ids):
+            if index is None or not len(index):
                 self._confirm_shard(shard)
             else:
                 absent = self._settle_stored(found, shard, index, rows)

@@ -82,8 +82,11 @@ class Store(Protocol):
     def hold(self, name: str, identity: Any) -> Handle | None:
         """An open descriptor of a version of a file, until `let_go`; None where files have none."""
 
+    def hold_present(self, name: str) -> Handle | None:
+        """As `LocalStore.hold_present`; None where files have no descriptors."""
+
     def let_go(self, name: str, handle: Handle) -> None:
-        """The end of what `hold` began."""
+        """The end of what `hold` or `hold_present` began."""
 
     def close(self) -> None:
         """Let go of what is open; a later read opens it anew."""
@@ -155,12 +158,12 @@ class LocalStore:
         if _KEEPS_HANDLES and name not in self._handles:
             # Who asks is about to read: to open it says as much, and takes no longer.
             try:
-                handle = self._open_anew(name, None)
-            except StaleFileError:
-                return None
+                handle = self.hold_present(name)
             except ReadError:
                 pass  # a file that may be looked at all the same
             else:
+                if handle is None:
+                    return None
                 self.let_go(name, handle)
                 return handle.identity
         path = self.path(name)
@@ -211,8 +214,24 @@ class LocalStore:
         """
         return self._take(name, identity) or self._open_anew(name, identity)
 
+    def hold_present(self, name: str) -> Handle | None:
+        """As `hold`, of whatever version is there now; None where there is no such file.
+
+        Raises
+        ------
+        StaleFileError, ReadError, ShardError
+            As `identity` and `hold`.
+        """
+        if name not in self._handles:
+            try:
+                return self._open_anew(name, None)
+            except StaleFileError:
+                return None
+        identity = self.identity(name)
+        return None if identity is None else self.hold(name, identity)
+
     def let_go(self, name: str, handle: Handle) -> None:
-        """The end of what `hold` began; each one once."""
+        """The end of what `hold` or `hold_present` began; each one once."""
         with self._lock:
             stays = _KEEPS_HANDLES and self._handles.get(name) is handle
             if handle.users > 1 or (stays and len(self._handles) <= MOST_HANDLES):

@@ -19,7 +19,7 @@ from shardreader.seen_lately import SeenLately
 from shardreader.store import Handle, StaleFileError
 from shardreader.workers import Workers
 
-__all__ = ["ConsumeMany", "RangeFiles", "StoredReader"]
+__all__ = ["ConsumeMany", "RangeFiles", "StoredReader", "TakeWords"]
 
 # Enough for each worker to take a new one several times, so that all end together.
 _JOBS_PER_WORKER = 4
@@ -40,6 +40,8 @@ ConsumeMany = Callable[
 ]
 """Gets rows, memory with their encodings in 32-bit words, and the first word and the number of
 words of each; says of each whether it is done. What is not is handed over again, one by one."""
+TakeWords = Callable[[NDArray[np.uint32]], bool]
+"""Gets the words of one encoding; says whether it is done."""
 
 
 class RangeReader(Protocol):
@@ -152,6 +154,22 @@ class StoredReader:
         else:
             workers.run(run, tasks)
         return np.array(sorted(stale), dtype=np.intp)
+
+    def read_one(self, handle: Handle, start: int, end: int, take: TakeWords) -> bool:
+        """Hand the words of one chunk, a gzip member, to `take`; False is for `read`."""
+        libdeflate = loaded_file_reader()
+        if libdeflate is None:
+            return False
+        if self._seen.again_one(handle.identity, start, (end - start) * _TYPICAL_RATIO):
+            kept: KeptChunk | None = self.cache.get((handle.identity, start, end))
+            if kept is None or not kept.address:
+                return False
+            return take(np.frombuffer(kept.encoded, dtype=np.uint32))
+        with libdeflate.workspace() as space:
+            words = libdeflate.read_one(
+                space, handle.descriptor, start, end, self.most_encoded_bytes
+            )
+            return words is not None and take(words)
 
     def _again(self, found: Found, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
         if not self.cache.most_bytes or not len(rows):

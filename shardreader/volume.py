@@ -22,6 +22,7 @@ from shardreader.errors import OutOfBoundsError
 from shardreader.grid import Box
 from shardreader.indexing import box_of_index
 from shardreader.label_counting import AnyBox
+from shardreader.one_point import one_point_of
 from shardreader.open_files import VolumeFiles, read_volume_files
 from shardreader.pictured import PicturedVolume
 from shardreader.point_read import PointRead, refuse_points
@@ -159,6 +160,7 @@ class Volume(ToDask, PicturedVolume, SegmentQuestions):
             most_encoded_bytes=self._decoder.most_encoded_bytes,
             kept=self._kept,
         )
+        self._one_point = one_point_of(self._grid, self._source, self._decoder, self.dtype)
 
     def __getitem__(self, index: Any) -> Any:
         """Voxels by index: ``vol[x0:x1, y0:y1, z0:z1]``, global coordinates, Fortran order.
@@ -299,6 +301,11 @@ class Volume(ToDask, PicturedVolume, SegmentQuestions):
             voxel_size=self.resolution,
             bounds=None,
         )
+        if len(status) == 1 and not status[0] and self._one_point is not None:
+            labels = self._one_point.label(tuple(voxels[0].tolist()))
+            if labels is not None:
+                answer = labels.reshape(shape)
+                return (answer, status.reshape(shape)) if return_status else answer
         read = PointRead(
             *(self._grid, self._decoder, voxels, status),
             *(self.dtype, self.num_channels, self._workers),

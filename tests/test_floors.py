@@ -108,6 +108,7 @@ FLOORS = {
     "chunk_visit": 3.2,
     "box_read": 4.0,
     "shards": 4.0,
+    "one_point": 4.0,
     "point_read": 4.0,
     "label_scan": 4.05,
     "snapping": 4.05,

@@ -199,6 +199,10 @@ def check_points(volume: Volume, form: Form, voxels: np.ndarray, rng: np.random.
     # What is not stored is EMPTY, or in a file that was never written, and 0.
     assert set(status.tolist()) <= {PointStatus.OK, PointStatus.EMPTY, PointStatus.NOT_DOWNLOADED}
     assert not expected[status != PointStatus.OK].any()
+    for point, label, one_status in zip(points[:9], labels[:9], status[:9], strict=True):
+        one = volume.lookup(point, units="voxel", return_status=True)
+        np.testing.assert_array_equal(one[0], label)
+        assert one[1] == one_status
 
 
 def check(data: st.DataObject) -> None:

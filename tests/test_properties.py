@@ -125,7 +125,9 @@ def check_points(volume: Volume, written: Written, points: Labels) -> None:
     # What is not stored is EMPTY or in a shard that was never written, and 0.
     assert not truth[status != PointStatus.OK].any()
     assert set(np.unique(status)) <= {0, int(PointStatus.EMPTY), int(PointStatus.NOT_DOWNLOADED)}
-    for voxel in points[:12].tolist():
+    for voxel, at_many in zip(points[:12].tolist(), status[:12].tolist(), strict=True):
+        label, at_one = volume.lookup(voxel, units="voxel", return_status=True)
+        assert (label, at_one) == (written.at(voxel), at_many)
         assert oracle_label(volume, tuple(voxel)) == written.at(voxel)
         assert volume[tuple(voxel)] == written.at(voxel)
 

@@ -41,10 +41,15 @@ class Recorder:
 
         replace_pread(monkeypatch, pread)
         true_read_each, true_read_index = libdeflate.read_each, libdeflate.read_minishard_index
+        true_read_one = libdeflate.read_one
 
         def read_each(space: Any, files: Any, numbers: Any, starts: Any, ends: Any, *rest: Any):
             self.inflated += (ends - starts).tolist()
             return true_read_each(space, files, numbers, starts, ends, *rest)
+
+        def read_one(space: Any, descriptor: int, start: int, end: int, most_bytes: int) -> Any:
+            self.inflated.append(end - start)
+            return true_read_one(space, descriptor, start, end, most_bytes)
 
         def read_minishard_index(*arguments: Any, **options: Any) -> Any:
             rows = true_read_index(*arguments, **options)
@@ -53,6 +58,7 @@ class Recorder:
             return rows
 
         monkeypatch.setattr(libdeflate, "read_each", read_each)
+        monkeypatch.setattr(libdeflate, "read_one", read_one)
         monkeypatch.setattr(libdeflate, "read_minishard_index", read_minishard_index)
         for module in (minishard_indices, stored_reader):
             monkeypatch.setattr(module, "inflate", self._recorded(module.inflate))
