@@ -56,7 +56,7 @@ def inflate_chunks(chunks: list[Chunks], threads: int) -> Side:
     return Side("libdeflate over its chunks", lambda number: work[number % len(work)], run)
 
 
-def open_and_inflate(chunks: list[Chunks]) -> Side:
+def open_and_inflate(chunks: list[Chunks], times: int) -> Side:
     """What one point costs at least: `info`, three reads of the shard and two inflates."""
 
     def run(of_case):
@@ -72,9 +72,8 @@ def open_and_inflate(chunks: list[Chunks]) -> Side:
             os.close(descriptor)
         return deflate.gzip_decompress(stored, of_case.encoded_sizes[0])
 
-    return Side(
-        "its reads, and libdeflate of one chunk", lambda number: chunks[number % len(chunks)], run
-    )
+    name = "its reads, and libdeflate of one chunk"
+    return Side(name, lambda number: chunks[number % len(chunks)], run, times=times)
 
 
 def gather(count: int, table_bytes: int) -> Side:

@@ -24,7 +24,8 @@ class Side:
     """Something to be timed, again and again from the same state.
 
     `prepare` gets the number of the run and returns what `run` gets; only `run` is timed. What
-    `run` returns is given to `array`, for the comparison, and to `finish`, both untimed.
+    `run` returns is given to `array`, for the comparison, and to `finish`, both untimed. With
+    `times` above 1 it is called so often in a row, and what counts is the mean.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Side:
     array: Callable[[Any, Any], np.ndarray] | None = None
     finish: Callable[[Any], None] = lambda _: None
     about: dict = field(default_factory=dict)
+    times: int = 1
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,9 @@ def time_once(side: Side, number: int, before: Callable[[], None] | None = None)
     gc.disable()
     try:
         begin = time.perf_counter()
-        result = side.run(state)
-        spent = time.perf_counter() - begin
+        for _ in range(side.times):
+            result = side.run(state)
+        spent = (time.perf_counter() - begin) / side.times
     finally:
         gc.enable()
     side.finish(state)

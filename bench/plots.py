@@ -83,7 +83,7 @@ def _roofline(results: dict):
         work = row["work"]
         if not work.get("result_bytes") or not work.get("stored_bytes"):
             continue
-        if row["scenario"] == "open-point":
+        if row["scenario"].startswith("open-point"):
             continue
         x = work["result_bytes"] / work["stored_bytes"]
         points.setdefault(row["scenario"], (x, work["result_bytes"] / row["ours_median"] / 1e9, []))

@@ -190,7 +190,7 @@ class RowRunner:
         if scenario.limit == "plain":
             return _plain_side(self._ours, scenario)
         if scenario.limit == "one-chunk":
-            return limits.open_and_inflate(chunks)
+            return limits.open_and_inflate(chunks, scenario.times)
         if scenario.limit == "gather":
             return limits.gather(len(scenario.cases[0]), sum(chunks[0].encoded_sizes))
         return limits.inflate_chunks(chunks, 1 if scenario.limit == "verify" else threads)
@@ -211,6 +211,8 @@ def _side(reader, scenario: Scenario) -> Side:
 
     def run(state):
         if scenario.kind == "open":
+            if state["handle"] is not None:
+                reader.close(state["handle"])
             state["handle"] = reader.open()
         return ask(reader, state["handle"], state["case"])
 
@@ -222,7 +224,7 @@ def _side(reader, scenario: Scenario) -> Side:
     def array(result, state):
         return to_array(reader, result, state["case"])
 
-    return Side(reader.name, prepare, run, array, finish)
+    return Side(reader.name, prepare, run, array, finish, times=scenario.times)
 
 
 def _out_side(reader: Ours, scenario: Scenario) -> Side:

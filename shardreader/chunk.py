@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import prod
 from typing import Any, NamedTuple, Protocol
 
@@ -146,6 +147,13 @@ def make_decoder(volume: VolumeInfo, scale: ScaleInfo) -> ChunkDecoder:
     return _WholeChunk(volume, scale, CODECS[scale.encoding])
 
 
+@lru_cache(maxsize=64)  # volumes are opened again and again
+def _most_words(chunk_size: Triple, block_size: Triple, label_words: int) -> int:
+    """Offset, and for each block a header, 32 bits a voxel and a table with a label a voxel."""
+    blocks = prod(cseg.block_grid(chunk_size, block_size))
+    return 1 + blocks * (2 + prod(block_size) * (1 + label_words))
+
+
 class _CompressedSegmentation:
     """Decodes blocks and single voxels by the kernels of `cseg`."""
 
@@ -155,9 +163,7 @@ class _CompressedSegmentation:
         self._num_channels = volume.num_channels
         self._block_size = scale.block_size
         self._label_words = volume.dtype.itemsize // 4
-        blocks = prod(cseg.block_grid(scale.chunk_size, scale.block_size))
-        # Header, 32 bits a voxel, and a table with a label a voxel, for each block.
-        words = 1 + blocks * (2 + prod(scale.block_size) * (1 + self._label_words))
+        words = _most_words(scale.chunk_size, scale.block_size, self._label_words)
         self.most_encoded_bytes = 4 * words * volume.num_channels + _SLACK_BYTES
 
     def decode_box(

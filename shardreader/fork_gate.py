@@ -31,15 +31,11 @@ class _NotForking:
                 _changed.notify_all()
 
 
-_section = _NotForking()
+not_forking = _NotForking()
+"""No fork happens between the start and the end of a block ``with not_forking``, in any thread.
 
-
-def not_forking() -> _NotForking:
-    """No fork happens between the start and the end of this block, in any thread.
-
-    For taking or giving up a descriptor and noting it: a child closes those that are noted.
-    """
-    return _section
+For taking or giving up a descriptor and noting it: a child closes those that are noted.
+"""
 
 
 def _before() -> None:

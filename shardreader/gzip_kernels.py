@@ -13,8 +13,9 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from shardreader import positioned_read
+from shardreader import minishard_kernels, positioned_read
 from shardreader.compiling import compile_cached, inlined
+from shardreader.minishard_kernels import parse_words
 from shardreader.positioned_read import read_exactly
 
 __all__ = ["read_index", "read_one", "read_some"]
@@ -210,23 +211,27 @@ def _read_index(
     function: int,
     decompressor: int,
     descriptor: int,
-    entry_at: int,
-    shard_index_end: int,
     file_size: int,
-    most_stored: int,
-    most_bytes: int,
-    is_gzip: bool,
+    shard_number: int,
+    minishard_number: int,
+    form: NDArray[np.int64],
     stored: NDArray[np.uint8],
     arena: NDArray[np.uint8],
+    words: NDArray[np.uint64],
     used: NDArray[np.int64],
 ) -> int:
-    """Read a minishard index, by its entry in the shard index, to the start of `arena`.
+    """Read a minishard index, by its entry in the shard index, to the start of `arena`, and parse.
 
-    Its length in bytes; 0 where the entry is empty, _UNSOUND where anything is unusual.
+    The number of its chunks; 0 where the entry is empty, _UNSOUND where anything is unusual. What
+    was parsed lies in `words` behind the three words of each chunk.
     """
-    memory = arena if not is_gzip else stored
+    shard_index_end, most_stored, most_bytes = form[0], form[1], form[2]
+    is_gzip, preshift_bits, minishard_bits, shard_bits = form[3], form[4], form[5], form[6]
+    memory = stored if is_gzip else arena
     target = np.int64(memory.ctypes.data)
-    if file_size < shard_index_end or not read_exactly(pread, descriptor, target, 16, entry_at):
+    if file_size < shard_index_end or not read_exactly(
+        pread, descriptor, target, 16, 16 * minishard_number
+    ):
         return _UNSOUND
     start, end = word_at(memory, 0), word_at(memory, 8)
     if start == end:
@@ -238,13 +243,28 @@ def _read_index(
         return _UNSOUND
     if not read_exactly(pread, descriptor, target, length, shard_index_end + start):
         return _UNSOUND
-    if not is_gzip:
-        return length
-    zero = np.int64(0)
-    inflated = inflate_one(
-        function, decompressor, stored, zero, length, most_bytes, arena, zero, used
+    if is_gzip:
+        zero = np.int64(0)
+        length = inflate_one(
+            function, decompressor, stored, zero, length, most_bytes, arena, zero, used
+        )
+    count = length // 24
+    if length <= 0 or length % 24 or 8 * count > words.size:
+        return _UNSOUND
+    sound = parse_words(
+        words,
+        count,
+        shard_index_end,
+        file_size,
+        preshift_bits,
+        minishard_bits,
+        shard_bits,
+        shard_number,
+        minishard_number,
+        words,
+        3 * count,
     )
-    return max(inflated, _UNSOUND)
+    return count if sound else _UNSOUND
 
 
 _integer = types.int64
@@ -272,6 +292,10 @@ read_one = compile_cached(
 )
 read_index = compile_cached(
     _read_index,
-    _integer(*[_integer] * 9, types.boolean, _bytes, _bytes, _integers),
-    parts=(positioned_read,),
+    _integer(
+        *[_integer] * 5,
+        *(types.uint64, _integer, _ranges),
+        *(_bytes, _bytes, types.Array(types.uint64, 1, "C"), _integers),
+    ),
+    parts=(positioned_read, minishard_kernels),
 )

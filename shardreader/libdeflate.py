@@ -189,50 +189,45 @@ def read_one(
 def read_minishard_index(
     space: Workspace,
     descriptor: int,
-    minishard: int,
-    *,
-    shard_index_end: int,
     file_size: int,
-    most_stored_bytes: int,
-    most_bytes: int,
-    is_gzip: bool,
+    shard_number: int,
+    minishard_number: int,
+    form: NDArray[np.int64],
 ) -> NDArray[np.uint64] | None:
     """Read a minishard index by its entry in the shard index; only where `reads_files`.
 
     Parameters
     ----------
     space : Workspace
-        Holds the answer, until it is used again.
-    descriptor, minishard : int
-        Of an open shard file, and of the index in it.
-    shard_index_end, file_size : int
-        In bytes.
-    most_stored_bytes, most_bytes : int
-        It may have no more bytes, in the file and after inflate.
-    is_gzip : bool
-        Or raw.
+    descriptor, file_size : int
+        Of the shard file.
+    shard_number, minishard_number : int
+    form : ndarray of int64, shape (7,)
+        Of all indices of the volume: the end of the shard index, the most bytes stored and after
+        inflate, 1 for gzip or 0 for raw, and the bits of preshift (at most 63), minishard and
+        shard. The hash is the identity.
 
     Returns
     -------
-    ndarray of uint64, shape (3 n,), or None
-        Empty where the entry is. None where anything is unusual, for others to say what.
+    ndarray of uint64, shape (5, n), or None
+        As `minishard_kernels.parse_sound`. Empty where the entry is. None where anything is
+        unusual, for others to say what.
     """
-    length: int = index_kernel(
+    count: int = index_kernel(
         _functions[2],
         _functions[1],
         space.decompressor,
         descriptor,
-        16 * minishard,
-        shard_index_end,
         file_size,
-        most_stored_bytes,
-        most_bytes,
-        is_gzip,
+        shard_number,
+        minishard_number,
+        form,
         space.stored,
         space.arena,
+        space.words,
         space.used,
     )
-    return None if length < 0 or length % 24 else space.words[: length >> 3]
+    return None if count < 0 else space.words[3 * count : 8 * count].reshape(5, count).copy()
 
 
 def usable() -> bool:

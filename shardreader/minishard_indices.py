@@ -8,6 +8,7 @@ ReadError where the operating system refuses.
 from __future__ import annotations
 
 import sys
+from functools import lru_cache
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ from shardreader.shard_index import (
     MinishardIndex,
     decode_minishard_index,
     minishard_index_range,
-    usual_minishard_index,
+    most_minishard_index_bytes,
 )
 from shardreader.sharding import ShardingSpec
 from shardreader.store import FileVersion, Handle
@@ -44,6 +45,37 @@ class Shard(NamedTuple):
     identity: FileVersion
 
 
+class Limits(NamedTuple):
+    """What is true of all minishard indices of a volume.
+
+    ``most_bytes`` and ``most_stored_bytes`` are the largest sizes, after inflate and in the file;
+    ``form`` is both for compiled code, as `libdeflate.read_minishard_index` takes it;
+    ``is_simple`` says whether that can read them.
+    """
+
+    most_bytes: int
+    most_stored_bytes: int
+    is_simple: bool
+    form: NDArray[np.int64]
+
+
+@lru_cache(maxsize=64)  # volumes are opened again and again
+def _limits_of(spec: ShardingSpec, id_bits: int) -> Limits:
+    most_bytes = most_minishard_index_bytes(spec, id_bits)
+    encoding = spec.minishard_index_encoding
+    most_stored = most_stored_bytes(encoding, most_bytes)
+    form: NDArray[np.int64] = np.array(
+        (
+            *(spec.shard_index_end, most_stored, most_bytes, encoding == "gzip"),
+            *(spec.preshift_bits, spec.minishard_bits, spec.shard_bits),
+        ),
+        dtype=np.int64,
+    )
+    form.flags.writeable = False
+    simple = spec.hash == "identity" and spec.preshift_bits < 64 and encoding in ("gzip", "raw")
+    return Limits(most_bytes, most_stored, simple, form)
+
+
 class MinishardIndices:
     """What the indices of shards say, each read once per version of its file.
 
@@ -52,19 +84,17 @@ class MinishardIndices:
     files : ShardFiles
     cache : ByteCache
     spec : ShardingSpec
-    most_index_bytes : int
-        The most that a minishard index of this volume can have after inflate.
+    id_bits : int
+        Bits of the chunk ids of this volume.
     """
 
     def __init__(
-        self, files: ShardFiles, cache: ByteCache, spec: ShardingSpec, most_index_bytes: int
+        self, files: ShardFiles, cache: ByteCache, spec: ShardingSpec, id_bits: int
     ) -> None:
         self._files = files
         self._cache = cache
         self._spec = spec
-        self._most_bytes = most_index_bytes
-        self.most_stored_bytes = most_stored_bytes(spec.minishard_index_encoding, most_index_bytes)
-        self._is_simple = spec.minishard_index_encoding in ("gzip", "raw")
+        self.limits = _limits_of(spec, id_bits)
 
     def get(
         self, shard: Shard, minishard: int, handle: Handle | None = None
@@ -80,7 +110,7 @@ class MinishardIndices:
         index = None
         kernels = None
         # What reads indices alone must not load numba.
-        if handle is not None and self._is_simple and "numba" in sys.modules:
+        if handle is not None and self.limits.is_simple and "numba" in sys.modules:
             kernels = loaded_file_reader()
         if kernels is not None and handle is not None:
             is_there, index = self._read_at_once(shard, minishard, handle, kernels)
@@ -96,33 +126,27 @@ class MinishardIndices:
     ) -> tuple[bool, MinishardIndex | None]:
         """Whether it may have chunks, and the index if nothing is unusual about it."""
         with libdeflate.workspace() as space:
-            rows = libdeflate.read_minishard_index(
+            table = libdeflate.read_minishard_index(
                 space,
                 handle.descriptor,
+                shard.identity.size,
+                shard.number,
                 minishard,
-                shard_index_end=self._spec.shard_index_end,
-                file_size=shard.identity.size,
-                most_stored_bytes=self.most_stored_bytes,
-                most_bytes=self._most_bytes,
-                is_gzip=self._spec.minishard_index_encoding == "gzip",
+                self.limits.form,
             )
-            if rows is None:
-                return True, None
-            if len(rows) == 0:
-                return False, None
-            return True, usual_minishard_index(
-                rows, self._spec, shard.number, minishard, shard.identity.size
-            )
+        if table is None:
+            return True, None
+        return (True, MinishardIndex(table, None)) if table.size else (False, None)
 
     def _read_index(self, shard: Shard, minishard: int) -> MinishardIndex | None:
         where = self.where(shard, minishard)
         if where is None:
             return None
         length = where.end - where.start
-        if length > self.most_stored_bytes:
+        if length > self.limits.most_stored_bytes:
             raise FormatFault(
                 "stored size of the minishard index",
-                expected=f"at most {self.most_stored_bytes} bytes for this grid",
+                expected=f"at most {self.limits.most_stored_bytes} bytes for this grid",
                 found=f"{length}",
             )
         return decode_minishard_index(
@@ -131,7 +155,7 @@ class MinishardIndices:
                 0,
                 length,
                 encoding=self._spec.minishard_index_encoding,
-                most_bytes=self._most_bytes,
+                most_bytes=self.limits.most_bytes,
             ),
             spec=self._spec,
             shard_number=shard.number,

@@ -11,47 +11,56 @@ from numpy.typing import NDArray
 
 from shardreader.compiling import compile_cached, inlined
 
-__all__ = ["find_all", "find_one", "parse_sound"]
+__all__ = ["find_all", "find_one", "parse_sound", "parse_words"]
 
 
 def _parse_sound(
     rows: NDArray[np.uint64],
+    count: int,
     shard_index_end: int,
-    available: int,
+    file_size: int,
     preshift_bits: int,
-    minishard_mask: int,
-    minishard_number: int,
     minishard_bits: int,
-    shard_mask: int,
+    shard_bits: int,
     shard_number: int,
+    minishard_number: int,
     table: NDArray[np.uint64],
+    at: int,
 ) -> bool:
-    count = np.uint64(table.shape[1])
+    """Parse ``rows[: 3 * count]`` to ``table[at : at + 5 * count]``; see `parse_sound`."""
+    one = np.uint64(1)
+    index_end = np.uint64(shard_index_end)
+    available = np.uint64(file_size - shard_index_end)
+    minishard_mask = (one << np.uint64(minishard_bits)) - one
+    shard_mask = (one << np.uint64(shard_bits)) - one if shard_bits < 64 else ~np.uint64(0)
     chunk_id = offset = reach = np.uint64(0)
     for i in range(count):
         before = chunk_id
         chunk_id += rows[i]
         offset += rows[count + i]
-        size = rows[count + count + i]
-        hashed = chunk_id >> preshift_bits
+        size = rows[2 * count + i]
+        hashed = chunk_id >> np.uint64(preshift_bits)
         if (
             (i > 0 and chunk_id <= before)
-            or (hashed & minishard_mask) != minishard_number
-            or ((hashed >> minishard_bits) & shard_mask) != shard_number
+            or (hashed & minishard_mask) != np.uint64(minishard_number)
+            or ((hashed >> np.uint64(minishard_bits)) & shard_mask) != np.uint64(shard_number)
             or offset < reach
             or offset > available
             or size == 0
             or size > available - offset
         ):
             return False
-        table[0, i] = chunk_id
-        table[1, i] = shard_index_end + offset
-        table[2, i] = shard_index_end + offset + size
-        table[3, i] = offset
-        table[4, i] = size
+        table[at + i] = chunk_id
+        table[at + count + i] = index_end + offset
+        table[at + 2 * count + i] = index_end + offset + size
+        table[at + 3 * count + i] = offset
+        table[at + 4 * count + i] = size
         offset += size
         reach = offset
     return True
+
+
+parse_words = inlined(_parse_sound)
 
 
 def _position(table: NDArray[np.uint64], key: int) -> int:
@@ -97,7 +106,10 @@ _words = types.Array(types.uint64, 1, "C", readonly=True)
 _integers = types.Array(types.int64, 1, "C", readonly=True)
 _parse = compile_cached(
     _parse_sound,
-    types.boolean(_words, *[_word] * 8, types.Array(types.uint64, 2, "C")),
+    types.boolean(
+        *(_words, *[types.int64] * 6, _word, types.int64),
+        *(types.Array(types.uint64, 1, "C"), types.int64),
+    ),
     nogil=False,
 )
 _sorted = types.Array(types.uint64, 2, "C", readonly=True)
@@ -140,20 +152,22 @@ def parse_sound(
     """
     if preshift_bits > 63 or not rows.flags.aligned or file_size < shard_index_end:
         return None
-    table: NDArray[np.uint64] = np.empty((5, len(rows) // 3), dtype=np.uint64)
+    count = len(rows) // 3
+    table: NDArray[np.uint64] = np.empty(5 * count, dtype=np.uint64)
     sound = _parse(
         rows,
+        count,
         shard_index_end,
-        file_size - shard_index_end,
+        file_size,
         preshift_bits,
-        (1 << minishard_bits) - 1,
-        minishard_number,
         minishard_bits,
-        (1 << shard_bits) - 1,
+        shard_bits,
         shard_number,
+        minishard_number,
         table,
+        0,
     )
-    return table if sound else None
+    return table.reshape(5, count) if sound else None
 
 
 def find_all(

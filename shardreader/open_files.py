@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from shardreader.codecs import require
 from shardreader.errors import InfoError, ReadError
@@ -44,8 +43,7 @@ INFO_BYTES_LIMIT = 16 << 20
 _DOCUMENT_BYTES = 1 << 20
 
 
-@dataclass(frozen=True)
-class VolumeFiles:
+class VolumeFiles(NamedTuple):
     """What is known of a volume before any of its chunks is read.
 
     ``directory`` is the URL of a remote volume, and ``remote`` its store. ``manifest_path`` is set

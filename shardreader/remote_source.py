@@ -216,7 +216,7 @@ class RemoteShardedSource(RemoteSource, ShardedSource):
                 filled = self.indices.filled(shard).tolist()
                 for number in filled[:1] + filled[-1:]:
                     ranges.add(self.indices.where(shard, number) or ByteRange(0, 0))
-        most = self.indices.most_stored_bytes
+        most = self.indices.limits.most_stored_bytes
         return [where for where in ranges if 0 < where.end - where.start <= most]
 
     def _indices(self, wanted: dict[int, list[int]]) -> Iterator[list[Wanted]]:

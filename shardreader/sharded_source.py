@@ -24,7 +24,6 @@ from shardreader.shard_files import ShardFiles, parts_of
 from shardreader.shard_index import (
     SHARD_INDEX_ENTRY_BYTES,
     MinishardIndex,
-    most_minishard_index_bytes,
 )
 from shardreader.sharding import ShardingSpec
 from shardreader.store import FileVersion, Handle, StaleFileError, Store
@@ -81,9 +80,7 @@ class ShardedSource(ChunkSource):
         self._confirmed: dict[int, FileVersion] = {}
         self.coverage = ShardCoverage(self.files, cache, spec.shard_index_end, calls_partial)
         id_bits = MORTON_BITS_LIMIT if grid_size is None else morton_bits(grid_size)
-        self.indices = MinishardIndices(
-            self.files, cache, spec, most_minishard_index_bytes(spec, id_bits)
-        )
+        self.indices = MinishardIndices(self.files, cache, spec, id_bits)
 
     def find(self, cells: NDArray[np.int64], workers: Workers) -> Found:
         """As `ChunkSource.find`."""

@@ -237,7 +237,7 @@ class LocalStore:
             if handle.users > 1 or (stays and len(self._handles) <= MOST_HANDLES):
                 handle.users -= 1
                 return
-        with not_forking(), self._lock:
+        with not_forking, self._lock:
             handle.users -= 1
             if handle.users:
                 return
@@ -251,7 +251,7 @@ class LocalStore:
 
     def close(self) -> None:
         """Close the descriptors, those in use once let go; a later read opens them anew."""
-        with not_forking(), self._lock:
+        with not_forking, self._lock:
             self._drop_idle(keep=0)
             self._handles.clear()
 
@@ -280,7 +280,7 @@ class LocalStore:
     def _open_anew(self, name: str, identity: FileIdentity | None) -> Handle:
         """Open a version of a file; None is the present one."""
         path = self.path(name)
-        with not_forking():
+        with not_forking:
             try:
                 descriptor = self._descriptor(path)
             except FileNotFoundError:
@@ -306,7 +306,8 @@ class LocalStore:
                 self._shut(before)
             self._handles[name] = handle
             self._all.add(handle)
-            self._drop_idle(keep=MOST_HANDLES)
+            if len(self._handles) > MOST_HANDLES:
+                self._drop_idle(keep=MOST_HANDLES)
         return handle
 
     def _descriptor(self, path: str) -> int:
@@ -343,7 +344,7 @@ def read_whole(path: str, most_bytes: int) -> bytes | None:
     ReadError, ShardError
         As `LocalStore.identity`.
     """
-    with not_forking():
+    with not_forking:
         try:
             descriptor = os.open(path, _READ_FLAGS)
         except (FileNotFoundError, NotADirectoryError):

@@ -13,6 +13,7 @@ import pytest
 
 pytest.importorskip("tensorstore")
 
+from bench import measure
 from bench.errors import CannotMeasure, Unequal
 from bench.make import make_volume
 from bench.measure import Pairs, Side, compare, time_pairs
@@ -22,7 +23,7 @@ from bench.wanted import judge
 
 ROOT = Path(__file__).parent.parent
 SCENARIOS = "cutout,cutout-out,cutout-64,slice-xz,open-point,points-500-walks,points-cached,verify,"
-SCENARIOS += "labels,counts,mask,mapping"
+SCENARIOS += "labels,counts,mask,mapping,open-point-once"
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -60,8 +61,8 @@ def test_every_row_is_there(results):
     for name in SCENARIOS.split(","):
         assert (name, "limit") in rows
     assert {name for name, kind in rows if kind == "peer"} == {
-        "cutout", "cutout-64", "slice-xz", "open-point", "points-500-walks", "points-cached",
-        "inflate", "labels", "counts",
+        "cutout", "cutout-64", "slice-xz", "open-point", "open-point-once",
+        "points-500-walks", "points-cached", "inflate", "labels", "counts",
     }  # fmt: skip
 
 
@@ -169,6 +170,20 @@ def test_runs_are_taken_in_turn():
     pairs = time_pairs(noting("a"), noting("b"), 2)
     assert order == [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
     assert len(pairs.ratios) == 2
+
+
+def test_a_run_in_a_row_counts_the_mean(monkeypatch):
+    order = []
+
+    clock = iter([0.0, 10.0, 100.0, 130.0])
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: next(clock))
+
+    def noting(name):
+        return Side(name, lambda number: number, lambda _: order.append(name), times=5)
+
+    pairs = time_pairs(noting("a"), noting("b"), 1)
+    assert order == [*"aaaaabbbbb"]
+    assert pairs == Pairs((2.0,), (6.0,))
 
 
 def test_ratio_is_of_pairs_not_of_medians():
