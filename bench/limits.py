@@ -12,27 +12,36 @@ import numpy as np
 
 from bench.measure import Side
 from bench.ours import Chunks
+from shardreader.flat_output import MOST_CACHED_BYTES
+from shardreader.large_arrays import large_array
 
 __all__ = ["drop_pages", "gather", "inflate_chunks", "memset", "open_and_inflate", "reads"]
 
 
-def memset(shape, dtype, threads: int, *, fresh: bool) -> Side:
-    """Fill an array as a cutout does: np.empty in Fortran order, a slab of it on each thread."""
+def memset(shape, dtype, threads: int, memory: str) -> Side:
+    """Fill an array as a cutout does: in Fortran order, a slab of it on each thread.
+
+    `memory` is "warm" (one array, again and again), "fresh" (an array from where cutouts get
+    theirs) or "new" (one whose memory the system has to make).
+    """
     pool = ThreadPoolExecutor(threads)
-    warm = None if fresh else np.zeros(shape, dtype, order="F")
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     cuts = [(size * n // threads, size * (n + 1) // threads) for n in range(threads)]
-    if warm is not None:
-        warm.fill(1)
+    kept = np.ones(shape, dtype, order="F") if memory == "warm" else None
 
     def run(_):
-        array = np.empty(shape, dtype, order="F") if warm is None else warm
+        array = kept
+        if memory == "fresh" and size > MOST_CACHED_BYTES:
+            array = large_array(shape, np.dtype(dtype), zeroed=False)
+        elif memory != "warm":
+            array = np.empty(shape, dtype, order="F")
         base = array.ctypes.data
         # ctypes calls the C library's memset without the interpreter lock.
         list(pool.map(lambda cut: ctypes.memset(base + cut[0], 1, cut[1] - cut[0]), cuts))
         return array
 
-    return Side(f"memset of a {'fresh' if fresh else 'warm'} array", lambda number: number, run)
+    name = {"warm": "a warm array", "fresh": "a fresh array", "new": "new memory"}[memory]
+    return Side(f"memset of {name}", lambda number: number, run)
 
 
 def inflate_chunks(chunks: list[Chunks], threads: int) -> Side:

@@ -15,6 +15,7 @@ from bench.peers import CloudVolume, Ours, Tensorstore
 from bench.questions import BOX_KINDS, QUESTIONS, translating_side
 from bench.scenarios import Scenario
 from shardreader.box_read import cells_of
+from shardreader.large_arrays import drop_kept
 from shardreader.shard_check import ShardJob, check_shard
 from shardreader.shard_extent import shard_cells
 from shardreader.shard_lattice import ShardLattice
@@ -184,9 +185,9 @@ class RowRunner:
             return None
         if self.setup.cold and scenario.kind != "verify":
             return limits.reads(chunks[0], self.setup.io_depth, sequential=False)
-        if scenario.limit in ("fresh", "warm"):
+        if scenario.limit in ("fresh", "warm", "new"):
             shape, dtype = scenario.cases[0].shape, self.setup.vol.dtype
-            return limits.memset(shape, dtype, threads, fresh=scenario.limit == "fresh")
+            return limits.memset(shape, dtype, threads, scenario.limit)
         if scenario.limit == "plain":
             return _plain_side(self._ours, scenario)
         if scenario.limit == "one-chunk":
@@ -207,13 +208,13 @@ def _side(reader, scenario: Scenario) -> Side:
     def prepare(number):
         opens_itself = scenario.kind == "open"
         handle = kept if scenario.warm else None if opens_itself else reader.open()
+        if scenario.new_memory:
+            drop_kept()
         return {"handle": handle, "case": scenario.case(number)}
 
     def run(state):
         if scenario.kind == "open":
-            if state["handle"] is not None:
-                reader.close(state["handle"])
-            state["handle"] = reader.open()
+            _open_again(reader, state)
         return ask(reader, state["handle"], state["case"])
 
     def finish(state):
@@ -225,6 +226,12 @@ def _side(reader, scenario: Scenario) -> Side:
         return to_array(reader, result, state["case"])
 
     return Side(reader.name, prepare, run, array, finish, times=scenario.times)
+
+
+def _open_again(reader, state: dict) -> None:
+    if state["handle"] is not None:
+        reader.close(state["handle"])
+    state["handle"] = reader.open()
 
 
 def _out_side(reader: Ours, scenario: Scenario) -> Side:

@@ -27,7 +27,7 @@ class Scenario:
     `warm` keeps the volume open, caches filled, over all runs; else each run has a volume that was
     just opened, outside of its time. `times` is how often in a row a run asks it: what takes less
     than a millisecond would else be the time that the processor needs to come back to it from the
-    other side.
+    other side. With `new_memory` the memory of earlier results is given back before each run.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Scenario:
     warm: bool = False
     whole: bool = True
     times: int = 1
+    new_memory: bool = False
 
     def case(self, number: int) -> Any:
         """The work of a run."""
@@ -107,6 +108,8 @@ def make_scenarios(vol, region: Box, points_csv: Path | None) -> list[Scenario]:
     return [
         named("cutout", _box_title("dense cutout", dense), "cutout", dense, both, "fresh",
               whole=dense_whole),
+        named("cutout-first", _box_title("the first dense cutout, into new memory,", dense),
+              "cutout", dense, ts, "new", whole=dense_whole, new_memory=True),
         named("cutout-out", _box_title("into out=, dense cutout", dense), "out", dense, (), "warm",
               whole=dense_whole),
         named("cutout-cached", _box_title("dense cutout, caches warm,", dense), "cutout", dense, ts,

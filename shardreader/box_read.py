@@ -16,6 +16,7 @@ from shardreader.errors import ChunkError
 from shardreader.flat_output import MOST_CACHED_BYTES, FlatOutput
 from shardreader.found import Found
 from shardreader.grid import Box, ChunkGrid, Triple, triples
+from shardreader.large_arrays import large_array
 from shardreader.stored_reader import ConsumeMany
 from shardreader.translating_decoder import ManyTranslatingDecoder
 from shardreader.workers import Workers
@@ -23,7 +24,8 @@ from shardreader.workers import Workers
 __all__ = ["BoxRead", "cells_of", "check_output", "no_overlap", "read_box"]
 
 
-_LINE_BYTES = 64
+# Background in one of so many chunks is written; more of it is left to the system's zeroed memory.
+_FEW_OF = 8
 
 
 class BoxRead:
@@ -89,18 +91,20 @@ class BoxRead:
     def prepare(self, background: NDArray[np.intp]) -> None:
         """Have memory ready, with background in the chunks whose rows in `cells` are given."""
         value = self._background() if len(background) else 0
+        is_zero = False
         if self._array is None:
-            # Fresh zeroed memory costs no more than fresh memory, but recycled memory does.
-            allocate = np.zeros if len(background) else np.empty
+            # New memory is zeroed at no further cost; a few chunks are better zeroed in old one.
+            is_zero = len(background) > len(self.cells) // _FEW_OF
             if self.in_order:
-                self._array = aligned_array(self._shape, self._dtype, allocate)
+                self._array = large_array(self._shape, self._dtype, zeroed=is_zero)
             else:
+                allocate = np.zeros if is_zero else np.empty
                 self._array = allocate(self._shape, self._dtype, order="F")
         elif self._target is None and not FlatOutput.fits(self._array):
             self._array = np.zeros(self._shape, self._dtype, order="F")
         if self._target is None:
             self._target = FlatOutput(self._array)
-            if self._array is not self._out and value == 0:
+            if is_zero and value == 0:
                 return
         for row in background.tolist():
             _, lower, upper, first = self._part(row)
@@ -167,21 +171,6 @@ def read_box(
 def _raise(_row: int, error: ChunkError) -> NoReturn:
     """A box is read whole or not at all."""
     raise error
-
-
-def aligned_array(
-    shape: tuple[int, ...], dtype: np.dtype[Any], allocate: Callable[..., NDArray[Any]]
-) -> NDArray[Any]:
-    """A new array in Fortran order whose memory begins at a whole line of the caches.
-
-    Rows of blocks are then whole lines, which kernels write faster. `allocate` is np.empty or
-    np.zeros.
-    """
-    size = prod(shape)
-    line = _LINE_BYTES // dtype.itemsize
-    memory = allocate(size + line, dtype)
-    skipped = -(memory.ctypes.data // dtype.itemsize) % line
-    return memory[skipped : skipped + size].reshape(shape, order="F")
 
 
 def cells_of(cells: Box) -> NDArray[np.int64]:

@@ -200,7 +200,8 @@ class Volume(ToDask, PicturedVolume, SegmentQuestions):
         out : ndarray, optional
             Takes the voxels and is returned; of the box's shape and of `dtype`, with any strides.
             Undefined after an exception. For large boxes an array that an earlier `cutout`
-            returned is the fastest: it begins at a line of the processor's caches.
+            returned is the fastest: it begins at a line of the processor's caches. Without `out`
+            large boxes take the memory of results that nobody holds any more.
         mapping : dict, pair of arrays, table with two columns, or LabelMap; optional
             What labels become; others stay as they are, or become the default of the `LabelMap`.
             Each distinct label of a chunk is looked up once, not each voxel.
