@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 __all__ = ["ChunkBoxes", "LabelTally", "one_chunk"]
 
 _FEWEST = 64
+_FURTHER_WORDS = 1 << 14
 _NOWHERE = np.repeat(np.array([np.iinfo(np.int64).max, np.iinfo(np.int64).min]), 3)
 _compiled: list[TallyKernels] = []
 _translate: dict[int, Callable[..., int]] = {}
+_recode: dict[int, Callable[..., int]] = {}
 
 
 class ChunkBoxes(NamedTuple):
@@ -89,6 +91,7 @@ class LabelTally:
         self._only = None if only is None else np.unique(only.astype(np.uint64, casting="safe"))
         # Labels so far; blocks or rows done; whether only known labels; chunk to go on with.
         self._state = np.zeros(4, np.int64)
+        self._copy: npt.NDArray[np.uint32] = np.empty(0, np.uint32)
         self._scratch: npt.NDArray[np.int64] = np.empty(16 * 7, np.int64)
         self._labels = np.empty(0, np.uint64)
         self._counts = np.empty(0, np.int64)
@@ -266,6 +269,8 @@ class LabelTally:
         out: npt.NDArray[Any],
         out_firsts: npt.NDArray[np.int64],
         out_strides: Triple,
+        *,
+        stream: bool,
     ) -> int:
         """Decode parts of chunks that this tally has counted, to other values than their labels.
 
@@ -280,12 +285,36 @@ class LabelTally:
             Item of `out` for the first voxel of each row's part.
         out_strides : three ints
             As in :func:`shardreader.cseg.decode_box`.
+        stream : bool
+            As in :func:`shardreader.cseg.decode_boxes`.
 
         Returns
         -------
         int
             As `add_chunks`.
         """
+        if num_channels == 1 and out.itemsize > 1:
+            recode = _recode.get(out.itemsize) or _load_recode(out.itemsize)
+            return recode(
+                chunks.words,
+                chunks.first_words,
+                chunks.lengths,
+                chunks.rows,
+                chunks.cell_shapes,
+                block_size,
+                label_words,
+                chunks.lowers,
+                chunks.uppers,
+                self._slots,
+                self._labels,
+                values,
+                out,
+                out_firsts,
+                out_strides,
+                stream,
+                np.empty(16, out.dtype),
+                self._copy_for(chunks),
+            )
         kernel = _translate.get(out.itemsize) or _load_translate(out.itemsize)
         return kernel(
             chunks.words,
@@ -327,6 +356,13 @@ class LabelTally:
         boxes = self._extents[order] if self._boxes else self._extents
         return self._labels[order], self._counts[order], boxes.reshape(-1, 2, 3)
 
+    def _copy_for(self, chunks: ChunkBoxes) -> npt.NDArray[np.uint32]:
+        """Memory for the longest of some chunks, and as much again and more for tables."""
+        words = 2 * int(chunks.lengths.max(initial=0)) + _FURTHER_WORDS
+        if len(self._copy) < words:
+            self._copy = np.empty(words, np.uint32)
+        return self._copy
+
     def _make_room(self, items: int) -> None:
         have = len(self._labels)
         if items <= have:
@@ -347,6 +383,15 @@ def _load() -> TallyKernels:
 
             _compiled.append(compile_tally())
         return _compiled[0]
+
+
+def _load_recode(value_bytes: int) -> Callable[..., int]:
+    with compiling:
+        if value_bytes not in _recode:
+            from shardreader.cseg.recode_kernels import compile_recode
+
+            _recode[value_bytes] = compile_recode(value_bytes)
+        return _recode[value_bytes]
 
 
 def _load_translate(value_bytes: int) -> Callable[..., int]:

@@ -24,7 +24,7 @@ _1, _2, _4, _8 = (np.int64(number) for number in (1, 2, 4, 8))
 
 
 @inlined
-def _value_of(words, table, code, label_words, known, values):
+def value_of(words, table, code, label_words, known, values):
     """The value of a table entry; 0 for a label that is not known, which then no voxel has."""
     slots, labels = known
     number = np.int64(slots[place_of(slots, labels, label_at(words, table, code, label_words))])
@@ -87,7 +87,7 @@ def _translate_large(
                     if code >= entries:
                         return CODE
                     last = code
-                    value = _value_of(words, table, code, label_words, known, values)
+                    value = value_of(words, table, code, label_words, known, values)
                 out[np.uint64(row + x * strides[0])] = value
     return OK
 
@@ -109,7 +109,7 @@ def _translate_block(
 ):
     bits, table, entries, values_at = header
     if bits == 0:
-        value = _value_of(words, table, np.int64(0), label_words, known, values)
+        value = value_of(words, table, np.int64(0), label_words, known, values)
         if strides[0] == 1:
             _fill(out, at, (_1, strides[1], strides[2]), shape, value)
         else:
@@ -124,7 +124,7 @@ def _translate_block(
         # The tally has followed the codes of this box: none of them is past the entries.
         scratch[code] = values.dtype.type(0)
         if code < entries:
-            scratch[code] = _value_of(words, table, code, label_words, known, values)
+            scratch[code] = value_of(words, table, code, label_words, known, values)
     rest = (values_at, block_size, first, shape, out, at, strides, scratch)
     if bits == 1:
         _translate_rows(words, _1, *rest)
@@ -136,9 +136,10 @@ def _translate_block(
 
 
 @inlined
-def _translate_box(
+def translate_box(
     words, channels, cell_shape, block_size, label_words, box, known, values, target, scratch
 ):
+    """Decode a box of one chunk; OK or a status with its block."""
     lower, upper = box
     out, out_start, out_strides = target
     bx, by, bz = block_size
@@ -205,7 +206,7 @@ def translate_boxes(
     """See :meth:`shardreader.cseg.tally.LabelTally.decode_as`."""
     for i in range(len(rows)):
         row = np.uint64(rows[i])
-        status = _translate_box(
+        status = translate_box(
             words[first_words[i] : first_words[i] + lengths[i]],
             (num_channels, channel),
             triple_of(cell_shapes, row),
