@@ -302,7 +302,7 @@ def parse_minishard_index(
     ends = starts + np.where(sound, sizes, 0).astype(np.int64)
     starts[~sound] = ends[~sound] = -1
     words = (chunk_ids, starts.view(np.uint64), ends.view(np.uint64), offsets, sizes)
-    return MinishardIndex(np.stack(words), sound)
+    return MinishardIndex(np.stack(words), None if sound.all() else sound)
 
 
 def repeated_ids(chunk_ids: NDArray[np.uint64]) -> NDArray[np.intp]:

@@ -201,17 +201,19 @@ class ShardedSource(ChunkSource):
                 found.file_numbers[rows] = file_number
         for _ in range(_MOST_TRIES):
             try:
-                identity = self.files.identity(name)
-                found.files[file_number] = FoundFile(name, identity, self.spec.data_encoding)
-                if identity is None:
-                    file_name = self.spec.file_name(shard_number)
-                    none = self.source_has_none(file_name, *parts_of(file_name))
-                    for _, rows in runs:
-                        found.status[rows] = (
-                            PointStatus.EMPTY if none else PointStatus.NOT_DOWNLOADED
-                        )
-                    return
-                self._find_in_shard(found, Shard(shard_number, name, identity), runs)
+                handle = self.store.hold_present(name)
+                try:
+                    identity = self.files.identity(name) if handle is None else handle.identity
+                    found.files[file_number] = FoundFile(name, identity, self.spec.data_encoding)
+                    if identity is None:
+                        self._settle_absent(found, self.spec.file_name(shard_number), runs)
+                        return
+                    shard = Shard(shard_number, name, identity)
+                    for minishard, rows in runs:
+                        self._find_in_minishard(found, shard, minishard, rows, handle)
+                finally:
+                    if handle is not None:
+                        self.store.let_go(name, handle)
                 return
             except StaleFileError:
                 continue
@@ -221,14 +223,11 @@ class ShardedSource(ChunkSource):
                 return
         raise self._unsteady(name)
 
-    def _find_in_shard(self, found: Found, shard: Shard, runs: _Runs) -> None:
-        handle = self.files.hold(shard.name, shard.identity)
-        try:
-            for minishard, rows in runs:
-                self._find_in_minishard(found, shard, minishard, rows, handle)
-        finally:
-            if handle is not None:
-                self.files.let_go(shard.name, handle)
+    def _settle_absent(self, found: Found, file_name: str, runs: _Runs) -> None:
+        """Whether chunks of a file that is not there are background."""
+        none = self.source_has_none(file_name, *parts_of(file_name))
+        for _, rows in runs:
+            found.status[rows] = PointStatus.EMPTY if none else PointStatus.NOT_DOWNLOADED
 
     def _unsteady(self, name: str) -> ReadError:
         return ReadError(

@@ -155,17 +155,6 @@ class LocalStore:
         ShardError
             There is something else than a regular file.
         """
-        if _KEEPS_HANDLES and name not in self._handles:
-            # Who asks is about to read: to open it says as much, and takes no longer.
-            try:
-                handle = self.hold_present(name)
-            except ReadError:
-                pass  # a file that may be looked at all the same
-            else:
-                if handle is None:
-                    return None
-                self.let_go(name, handle)
-                return handle.identity
         path = self.path(name)
         try:
             found = os.stat(path)

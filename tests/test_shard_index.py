@@ -81,6 +81,18 @@ def test_any_order_of_rows_gives_the_same_index() -> None:
             np.testing.assert_array_equal(getattr(index, name), getattr(expected, name))
 
 
+def test_chunks_in_any_order_in_the_file_are_found_at_once() -> None:
+    """As after a decode without kernels, which leave out what is in an unusual order."""
+    pytest.importorskip("numba")
+    index = decode([(0, 500, 7), (1, 20, 30), (3, 100, 50)])
+    starts, ends = np.zeros(3, np.int64), np.zeros(3, np.int64)
+    assert index.find_all(np.array([3, 0, 1], np.uint64), np.arange(3), starts, ends)
+    assert starts.tolist() == [END + 100, END + 500, END + 20]
+    assert (ends - starts).tolist() == [50, 7, 30]
+    assert index.find_one(1) == (END + 20, END + 50)
+    assert index.find_one(2) is None
+
+
 def test_ids_up_to_the_last() -> None:
     ids = [(1 << 64) - 16, (1 << 64) - 13, 3]  # all of shard 0, minishard 0
     index = decode([(i, 10 * n, 10) for n, i in enumerate(ids)])
