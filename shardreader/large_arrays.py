@@ -77,8 +77,10 @@ class _Memory:
             "typestr": "|u1",
         }
 
-    def __del__(self) -> None:
-        self._give_back(self._mapping)
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        # At the end of the process the names of this module may be gone, and all memory goes.
+        if not is_finalizing():
+            self._give_back(self._mapping)
 
 
 def _take(length: int) -> mmap.mmap | None:
@@ -95,7 +97,7 @@ def _take(length: int) -> mmap.mmap | None:
 
 
 def _give_back(mapping: mmap.mmap) -> None:
-    if len(mapping) > MOST_KEPT_BYTES or sys.is_finalizing() or not _advise(mapping, _FREE):
+    if len(mapping) > MOST_KEPT_BYTES or not _advise(mapping, _FREE):
         return
     _kept.append(mapping)
     try:

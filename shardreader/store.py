@@ -10,6 +10,7 @@ import os
 import stat
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from shardreader.errors import ReadError, ShardError
@@ -249,9 +250,11 @@ class LocalStore:
         while self._all:
             os.close(self._all.pop().descriptor)
 
-    def __del__(self) -> None:
-        # Of a volume that nobody closed. Without a lock: nobody else has it any more.
-        self.abandon()
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        # Of a volume that nobody closed. Without a lock: nobody else has it any more. At the end
+        # of the process the module's own names may be gone.
+        while self._all:
+            close(self._all.pop().descriptor)
 
     def _shut(self, handle: Handle) -> None:
         self._all.discard(handle)

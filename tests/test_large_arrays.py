@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from shard_builder import TinyVolume
+from shard_builder import TinyVolume, block_label
 
 from shardreader import box_read, large_arrays, open_volume
 from shardreader.large_arrays import drop_kept, large_array
@@ -151,6 +151,25 @@ print(os.waitstatus_to_exitcode(status), len(large_arrays._kept), bool((held == 
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout.strip(), done.stderr) == ("0 1 True", "")
+
+
+def test_a_process_that_closes_nothing_ends_without_a_word(tiny_gzip: TinyVolume) -> None:
+    tiny_gzip.write()
+    code = f"""
+import sys
+import numpy as np
+import shardreader
+from shardreader import box_read
+box_read.MOST_CACHED_BYTES = 0
+volume = shardreader.open_volume({str(tiny_gzip.path)!r})
+kept, dropped = volume[:, :, :4], volume[:, :, 4:]
+del dropped
+# What these hold ends after the names of all other modules are gone.
+sys.volume, sys.part = volume, kept[3:]
+print(volume.lookup((0, 0, 0), units="voxel"))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.stderr, done.returncode) == (str(block_label(0, 0)), "", 0)
 
 
 @pytest.mark.parametrize("way", ["kept", "new"])
