@@ -156,7 +156,7 @@ print(os.waitstatus_to_exitcode(status), len(large_arrays._kept), bool((held == 
 def test_a_process_that_closes_nothing_ends_without_a_word(tiny_gzip: TinyVolume) -> None:
     tiny_gzip.write()
     code = f"""
-import sys
+import threading
 import numpy as np
 import shardreader
 from shardreader import box_read
@@ -165,7 +165,7 @@ volume = shardreader.open_volume({str(tiny_gzip.path)!r})
 kept, dropped = volume[:, :, :4], volume[:, :, 4:]
 del dropped
 # What these hold ends after the names of all other modules are gone.
-sys.volume, sys.part = volume, kept[3:]
+threading.Thread.volume, threading.Thread.part = volume, kept[3:]
 print(volume.lookup((0, 0, 0), units="voxel"))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
