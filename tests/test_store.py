@@ -361,3 +361,20 @@ def test_a_volume_reads_again_after_a_refusal(
             with pytest.raises(ReadError, match="EIO"):
                 vol.lookup([0, 0, 0], units="voxel", return_status=True)
         assert vol.lookup([0, 0, 0], units="voxel") == block_label(0, 0)
+
+
+@needs_proc
+def test_a_store_that_outlives_its_module_closes_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at the end of a process, where the names of modules go before what holds a volume."""
+    (tmp_path / "file").write_bytes(b"x")
+    store = LocalStore(str(tmp_path))
+    before = open_descriptors()
+    identity = identity_of(store, "file")
+    assert store.read("file", start=0, end=1, identity=identity) == b"x"
+    assert open_descriptors() == before + 1
+    monkeypatch.setattr(store_module, "os", None)
+    store.__del__()
+    monkeypatch.undo()
+    assert open_descriptors() == before
