@@ -10,7 +10,6 @@ import os
 import stat
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from shardreader.errors import ReadError, ShardError
@@ -248,13 +247,14 @@ class LocalStore:
     def abandon(self) -> None:
         """Close the descriptors in a forked child, where the lock may be held by nobody."""
         while self._all:
-            os.close(self._all.pop().descriptor)
+            self._close(self._all.pop().descriptor)
 
-    def __del__(self, close: Callable[[int], None] = os.close) -> None:
-        # Of a volume that nobody closed. Without a lock: nobody else has it any more. At the end
-        # of the process the module's own names may be gone.
-        while self._all:
-            close(self._all.pop().descriptor)
+    def __del__(self) -> None:
+        # Of a volume that nobody closed. Without a lock: nobody else has it any more.
+        self.abandon()
+
+    # At the end of the process the names of this module may be gone before its last store is.
+    _close = staticmethod(os.close)
 
     def _shut(self, handle: Handle) -> None:
         self._all.discard(handle)
@@ -298,8 +298,7 @@ class LocalStore:
                 self._shut(before)
             self._handles[name] = handle
             self._all.add(handle)
-            if len(self._handles) > MOST_HANDLES:
-                self._drop_idle(keep=MOST_HANDLES)
+            self._drop_idle(keep=MOST_HANDLES)
         return handle
 
     def _descriptor(self, path: str) -> int:

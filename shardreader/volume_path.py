@@ -24,8 +24,6 @@ def is_remote(path: str | os.PathLike[str]) -> bool:
     text = os.fspath(path)
     if not isinstance(text, str):
         raise TypeError(f"path must be a str or a path object, not {path!r}")
-    if "://" not in text:
-        return False
     scheme, separator, _ = text.removeprefix(_PREFIX).partition("://")
     return bool(separator) and scheme.lower() in _REMOTE_SCHEMES
 
@@ -48,10 +46,6 @@ def directory_of(path: str | os.PathLike[str]) -> str:
     text = os.fspath(path)
     if not isinstance(text, str):
         raise TypeError(f"path must be a str or a path object, not {path!r}")
-    if "://" not in text:
-        # `abspath` of what begins with a slash, by one call instead of four.
-        is_absolute = os.sep == "/" and text.startswith("/")
-        return os.path.normpath(text) if is_absolute else os.path.abspath(text)
     text = text.removeprefix(_PREFIX)
     scheme = text.partition("://")[0].lower() if "://" in text else ""
     if scheme == "file":
@@ -68,4 +62,6 @@ def directory_of(path: str | os.PathLike[str]) -> str:
         )
     elif scheme:
         raise InfoError(f"{text}: unknown scheme {scheme}://: give a local directory")
-    return os.path.abspath(text)
+    # `abspath` of what begins with a slash, by one call instead of four.
+    is_absolute = os.sep == "/" and text.startswith("/")
+    return os.path.normpath(text) if is_absolute else os.path.abspath(text)
