@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from shardreader import cseg
 from shardreader.codecs import CODECS, Codec
 from shardreader.errors import FormatFault, PointStatus
-from shardreader.flat_output import MOST_CACHED_BYTES, FlatOutput
+from shardreader.flat_output import FlatOutput
 from shardreader.grid import Triple
 from shardreader.info import COMPRESSED_SEGMENTATION, ScaleInfo, VolumeInfo
 
@@ -256,7 +256,7 @@ class ManyChunksDecoder(_CompressedSegmentation):
             output.flat,
             output.start + parts.first @ np.array(output.strides),
             output.strides,
-            stream=output.flat.nbytes > MOST_CACHED_BYTES,
+            stream=output.outgrows_caches,
         )
 
     def read_voxel(self, words: NDArray[np.uint32], cell_shape: Triple, batch: PointBatch) -> bool:

@@ -15,7 +15,7 @@ from shardreader import cseg
 from shardreader.chunk import ChunkDecoder, make_decoder, words_of
 from shardreader.cseg.nearest import nearest_voxels
 from shardreader.cseg.tally import ChunkBoxes, LabelTally, one_chunk
-from shardreader.flat_output import MOST_CACHED_BYTES, FlatOutput
+from shardreader.flat_output import FlatOutput
 from shardreader.grid import Triple
 from shardreader.info import COMPRESSED_SEGMENTATION, ScaleInfo, VolumeInfo
 from shardreader.label_map import ValuesOf
@@ -243,7 +243,7 @@ class PackedLabels:
                 output.flat,
                 starts,
                 output.strides,
-                stream=output.flat.nbytes > MOST_CACHED_BYTES,
+                stream=output.outgrows_caches,
             )
         self._tallies.append(tally)
         return status

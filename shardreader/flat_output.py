@@ -85,6 +85,11 @@ class FlatOutput:
         whole_steps = all(stride % array.itemsize == 0 for stride in array.strides)
         return whole_steps and bool(array.flags.aligned) and array.dtype.isnative
 
+    @property
+    def outgrows_caches(self) -> bool:
+        """Whether it is too large to stay in the caches of the processors in use."""
+        return self.flat.nbytes > MOST_CACHED_BYTES
+
     def at(self, voxel: Triple, channel: int = 0) -> int:
         """The element of `flat` at which a voxel lies."""
         (x, y, z), (step_x, step_y, step_z) = voxel, self.strides

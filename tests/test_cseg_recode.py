@@ -56,26 +56,32 @@ def was_recoded(tally, words, blocks) -> bool:
     block_size=st.one_of(
         triples(1, 7), st.sampled_from([(16, 4, 2), (8, 8, 2), (16, 16, 2), (17, 2, 2)])
     ),
+    num_channels=st.integers(1, 3),
     stream=st.booleans(),
 )
 @settings(max_examples=150, deadline=None)
-def test_encodings_by_hand(data, dtype, value_type, seed, grid, block_size, stream):
+def test_encodings_by_hand(data, dtype, value_type, seed, grid, block_size, num_channels, stream):
     rng = np.random.default_rng(seed)
     padding = [data.draw(st.integers(0, size - 1)) for size in block_size]
     cell_shape = tuple(g * b - p for g, b, p in zip(grid, block_size, padding, strict=True))
     label_words = np.dtype(dtype).itemsize // 4
     blocks, volume = int(np.prod(grid)), int(np.prod(block_size))
     count = data.draw(st.integers(1, 3))
-    chunks = [encoding(written_by_hand(rng, blocks, volume, label_words)) for _ in range(count)]
+    channel = data.draw(st.integers(0, num_channels - 1))
+    chunks = [
+        encoding(*(written_by_hand(rng, blocks, volume, label_words) for _ in range(num_channels)))
+        for _ in range(count)
+    ]
     lower, upper = data.draw(boxes(cell_shape))
     if 0 in np.subtract(upper, lower):
         return
     shape = tuple(np.subtract(upper, lower).tolist())
-    form = (1, 0, block_size, label_words)
+    form = (num_channels, channel, block_size, label_words)
     many = chunk_boxes(chunks, cell_shape, lower, upper)
     arrays, became = decode_as(LabelTally(), many, form, value_type, shape, rng, stream=stream)
     for words, array in zip(chunks, arrays, strict=True):
-        labels = Oracle(words, 1, 0, cell_shape, block_size, label_words).box(lower, upper)
+        chunk = (words, num_channels, channel, cell_shape, block_size, label_words)
+        labels = Oracle(*chunk).box(lower, upper)
         expected = np.vectorize(became.__getitem__, otypes=[value_type])(labels)
         np.testing.assert_array_equal(array, expected)
 

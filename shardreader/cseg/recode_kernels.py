@@ -1,6 +1,6 @@
 """The compiled loop that gives chunks other labels and decodes them; importing this imports numba.
 
-Rules as in :mod:`shardreader.cseg.kernels`.  A chunk is copied with tables of what its labels
+Rules as in :mod:`shardreader.cseg.kernels`.  A channel is copied with tables of what its labels
 become, and then decoded as any other: that is twice as fast as to look values up block by block.
 """
 
@@ -8,7 +8,6 @@ become, and then decoded as any other: that is twice as fast as to look values u
 # mypy: allow-untyped-defs, allow-untyped-calls
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numba import types
@@ -19,7 +18,7 @@ from shardreader.cseg.faults import OK
 from shardreader.cseg.kernels import open_channel, read_header
 from shardreader.cseg.stores import fence
 from shardreader.cseg.tally_kernels import triple_of
-from shardreader.cseg.translate_kernels import translate_box, value_of
+from shardreader.cseg.translate_kernels import argument_types, translate_box, value_of
 
 # Tables of more bits may be longer than the chunk; their blocks are few.
 _MOST_BITS = 8
@@ -47,21 +46,25 @@ def _put_table(words, header, label_words, known, values, copy, end):
 
 
 @inlined
-def _recode(words, cell_shape, block_size, label_words, box, known, values, copy):
-    """Copy an encoding, in the box with new tables behind it; its length, or 0 if it cannot be."""
+def _recode(words, channels, cell_shape, block_size, label_words, box, known, values, copy):
+    """Copy a channel as an encoding of its own, in the box with new tables behind it.
+
+    The length of the copy, or 0 where that cannot be.
+    """
     lower, upper = box
     bx, by, bz = block_size
     gx = (cell_shape[0] + bx - 1) // bx
     gy = (cell_shape[1] + by - 1) // by
     gz = (cell_shape[2] + bz - 1) // bz
     header_words = 2 * gx * gy * gz
-    fault, start, length = open_channel(words, 1, 0, header_words)
-    if fault != OK or len(words) > len(copy):
+    fault, start, length = open_channel(words, channels[0], channels[1], header_words)
+    if fault != OK or length >= len(copy):
         return 0
-    for i in range(len(words)):
-        copy[i] = words[i]
+    copy[0] = 1  # where the only channel begins
+    for i in range(length):
+        copy[np.uint64(1 + i)] = words[np.uint64(start + i)]
     value_words = np.int64(values.itemsize >> 2)
-    end = len(words)
+    end = 1 + length
     last_table = last_bits = last_end = np.int64(-1)
     for block_z in range(lower[2] // bz, (upper[2] + bz - 1) // bz):
         for block_y in range(lower[1] // by, (upper[1] + by - 1) // by):
@@ -74,11 +77,11 @@ def _recode(words, cell_shape, block_size, label_words, box, known, values, copy
                     return 0
                 if table != last_table or bits != last_bits:
                     last_table, last_bits, last_end = table, bits, end
-                    if end + (value_words << bits) > len(copy) or end - start >= _MOST_TABLE_OFFSET:
+                    if end + (value_words << bits) > len(copy) or end > _MOST_TABLE_OFFSET:
                         return 0
                     header = (bits, table, entries, values_at)
                     end = _put_table(words, header, label_words, known, values, copy, end)
-                copy[np.uint64(start + 2 * block)] = np.uint32(bits << 24 | last_end - start)
+                copy[np.uint64(1 + 2 * block)] = np.uint32(bits << 24 | last_end - 1)
     return end
 
 
@@ -87,6 +90,8 @@ def recode_boxes(
     first_words,
     lengths,
     rows,
+    num_channels,
+    channel,
     cell_shapes,
     block_size,
     label_words,
@@ -98,19 +103,22 @@ def recode_boxes(
     out,
     out_firsts,
     out_strides,
-    stream,
     scratch,
+    stream,
     copy,
 ):
-    """See :meth:`shardreader.cseg.tally.LabelTally.decode_as`, of chunks of one channel."""
+    """See :meth:`shardreader.cseg.tally.LabelTally.decode_as`."""
     status = OK
     for i in range(len(rows)):
         row = np.uint64(rows[i])
         chunk = words[first_words[i] : first_words[i] + lengths[i]]
+        channels = (num_channels, channel)
         cell_shape = triple_of(cell_shapes, row)
         box = (triple_of(lowers, row), triple_of(uppers, row))
         known = (slots, labels)
-        length = _recode(chunk, cell_shape, block_size, label_words, box, known, values, copy)
+        length = _recode(
+            chunk, channels, cell_shape, block_size, label_words, box, known, values, copy
+        )
         if length > 0:
             status = _decode_box(
                 copy[:length],
@@ -128,7 +136,7 @@ def recode_boxes(
         else:
             target = (out, out_firsts[row], out_strides)
             status = translate_box(
-                chunk, (1, 0), cell_shape, block_size, label_words, box, known, values, target,
+                chunk, channels, cell_shape, block_size, label_words, box, known, values, target,
                 scratch,
             )  # fmt: skip
         if status != OK:
@@ -140,15 +148,7 @@ def recode_boxes(
 
 def compile_recode(value_bytes: int) -> Callable[..., int]:
     """Compile the kernel for values of 4 or 8 bytes, or take it from numba's cache."""
-    integer, triple = types.int64, types.UniTuple(types.int64, 3)
-    value: Any = {4: types.uint32, 8: types.uint64}[value_bytes]
-    words = types.Array(types.uint32, 1, "C", readonly=True)
-    known = (types.Array(types.int32, 1, "C"), types.Array(types.uint64, 1, "C"))
-    values, out = types.Array(value, 1, "C", readonly=True), types.Array(value, 1, "C")
-    integers = types.Array(integer, 1, "C", readonly=True)
-    triples = types.Array(integer, 2, "C", readonly=True)
-    chunks = (words, integers, integers, integers, triples, triple, integer, triples, triples)
-    target = (out, integers, triple, types.boolean)
-    signature = integer(*chunks, *known, values, *target, out, types.Array(types.uint32, 1, "C"))
+    copy = types.Array(types.uint32, 1, "C")
+    signature = types.int64(*argument_types(value_bytes), types.boolean, copy)
     parts = (faults, kernels, stores, tally_kernels, code_counts, translate_kernels)
     return compile_cached(recode_boxes, signature, parts=parts)

@@ -26,7 +26,6 @@ _FURTHER_WORDS = 1 << 14
 _NOWHERE = np.repeat(np.array([np.iinfo(np.int64).max, np.iinfo(np.int64).min]), 3)
 _compiled: list[TallyKernels] = []
 _translate: dict[int, Callable[..., int]] = {}
-_recode: dict[int, Callable[..., int]] = {}
 
 
 class ChunkBoxes(NamedTuple):
@@ -293,30 +292,8 @@ class LabelTally:
         int
             As `add_chunks`.
         """
-        if num_channels == 1 and out.itemsize > 1:
-            recode = _recode.get(out.itemsize) or _load_recode(out.itemsize)
-            return recode(
-                chunks.words,
-                chunks.first_words,
-                chunks.lengths,
-                chunks.rows,
-                chunks.cell_shapes,
-                block_size,
-                label_words,
-                chunks.lowers,
-                chunks.uppers,
-                self._slots,
-                self._labels,
-                values,
-                out,
-                out_firsts,
-                out_strides,
-                stream,
-                np.empty(16, out.dtype),
-                self._copy_for(chunks),
-            )
         kernel = _translate.get(out.itemsize) or _load_translate(out.itemsize)
-        return kernel(
+        arguments = (
             chunks.words,
             chunks.first_words,
             chunks.lengths,
@@ -336,6 +313,10 @@ class LabelTally:
             out_strides,
             np.empty(16, out.dtype),
         )
+        # A table's entries have 4 or 8 bytes: values of 1 byte are looked up block by block.
+        if out.itemsize == 1:
+            return kernel(*arguments)
+        return kernel(*arguments, stream, self._copy_for(chunks))
 
     def result(
         self,
@@ -385,19 +366,15 @@ def _load() -> TallyKernels:
         return _compiled[0]
 
 
-def _load_recode(value_bytes: int) -> Callable[..., int]:
-    with compiling:
-        if value_bytes not in _recode:
-            from shardreader.cseg.recode_kernels import compile_recode
-
-            _recode[value_bytes] = compile_recode(value_bytes)
-        return _recode[value_bytes]
-
-
 def _load_translate(value_bytes: int) -> Callable[..., int]:
     with compiling:
         if value_bytes not in _translate:
-            from shardreader.cseg.translate_kernels import compile_translate
+            if value_bytes == 1:
+                from shardreader.cseg.translate_kernels import compile_translate
 
-            _translate[value_bytes] = compile_translate(value_bytes)
+                _translate[value_bytes] = compile_translate()
+            else:
+                from shardreader.cseg.recode_kernels import compile_recode
+
+                _translate[value_bytes] = compile_recode(value_bytes)
         return _translate[value_bytes]

@@ -223,8 +223,8 @@ def translate_boxes(
     return OK
 
 
-def compile_translate(value_bytes: int) -> Callable[..., int]:
-    """Compile the kernel for values of 1, 4 or 8 bytes, or take it from numba's cache."""
+def argument_types(value_bytes: int) -> tuple[Any, ...]:
+    """The types of the arguments of `translate_boxes`, for values of 1, 4 or 8 bytes."""
     integer, triple = types.int64, types.UniTuple(types.int64, 3)
     value: Any = {1: types.uint8, 4: types.uint32, 8: types.uint64}[value_bytes]
     words = types.Array(types.uint32, 1, "C", readonly=True)
@@ -233,7 +233,10 @@ def compile_translate(value_bytes: int) -> Callable[..., int]:
     integers = types.Array(integer, 1, "C", readonly=True)
     triples = types.Array(integer, 2, "C", readonly=True)
     chunks = (words, integers, integers, integers, integer, integer, triples, triple, integer)
-    box = (triples, triples)
-    signature = integer(*chunks, *box, *known, values, out, integers, triple, out)
+    return (*chunks, triples, triples, *known, values, out, integers, triple, out)
+
+
+def compile_translate() -> Callable[..., int]:
+    """Compile the kernel for values of 1 byte, or take it from numba's cache."""
     parts = (faults, kernels, tally_kernels, code_counts)
-    return compile_cached(translate_boxes, signature, parts=parts)
+    return compile_cached(translate_boxes, types.int64(*argument_types(1)), parts=parts)
