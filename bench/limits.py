@@ -12,8 +12,7 @@ import numpy as np
 
 from bench.measure import Side
 from bench.ours import Chunks
-from shardreader.flat_output import MOST_CACHED_BYTES
-from shardreader.large_arrays import large_array
+from shardreader.large_arrays import new_array
 
 __all__ = ["drop_pages", "gather", "inflate_chunks", "memset", "open_and_inflate", "reads"]
 
@@ -31,9 +30,9 @@ def memset(shape, dtype, threads: int, memory: str) -> Side:
 
     def run(_):
         array = kept
-        if memory == "fresh" and size > MOST_CACHED_BYTES:
-            array = large_array(shape, np.dtype(dtype), zeroed=False)
-        elif memory != "warm":
+        if memory == "fresh":
+            array = new_array(shape, np.dtype(dtype), zeroed=False)
+        elif memory == "new":
             array = np.empty(shape, dtype, order="F")
         base = array.ctypes.data
         # ctypes calls the C library's memset without the interpreter lock.

@@ -16,7 +16,7 @@ from shardreader.errors import ChunkError
 from shardreader.flat_output import MOST_CACHED_BYTES, FlatOutput
 from shardreader.found import Found
 from shardreader.grid import Box, ChunkGrid, Triple, triples
-from shardreader.large_arrays import large_array
+from shardreader.large_arrays import new_array
 from shardreader.stored_reader import ConsumeMany
 from shardreader.translating_decoder import ManyTranslatingDecoder
 from shardreader.workers import Workers
@@ -95,11 +95,7 @@ class BoxRead:
         if self._array is None:
             # New memory is zeroed at no further cost; a few chunks are better zeroed in old one.
             is_zero = len(background) > len(self.cells) // _FEW_OF
-            if self.in_order:
-                self._array = large_array(self._shape, self._dtype, zeroed=is_zero)
-            else:
-                allocate = np.zeros if is_zero else np.empty
-                self._array = allocate(self._shape, self._dtype, order="F")
+            self._array = new_array(self._shape, self._dtype, zeroed=is_zero)
         elif self._target is None and not FlatOutput.fits(self._array):
             self._array = np.zeros(self._shape, self._dtype, order="F")
         if self._target is None:

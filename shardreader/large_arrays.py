@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MOST_KEPT_BYTES", "drop_kept", "large_array"]
+from shardreader.flat_output import MOST_CACHED_BYTES
+
+__all__ = ["MOST_KEPT_BYTES", "drop_kept", "large_array", "new_array"]
 
 MOST_KEPT_BYTES = 1 << 30
 """Of what is kept, all together; larger results get new memory each time."""
@@ -28,6 +30,13 @@ _FREE: int | None = getattr(mmap, "MADV_FREE", None)
 _HUGE_PAGES: int | None = getattr(mmap, "MADV_HUGEPAGE", None)
 # Appended to and popped from without a lock: results end in any thread, at any time.
 _kept: list[mmap.mmap] = []
+
+
+def new_array(shape: tuple[int, ...], dtype: np.dtype[Any], *, zeroed: bool) -> NDArray[Any]:
+    """A new array in Fortran order, a `large_array` where it outgrows the caches."""
+    if prod(shape) * dtype.itemsize > MOST_CACHED_BYTES:
+        return large_array(shape, dtype, zeroed=zeroed)
+    return (np.zeros if zeroed else np.empty)(shape, dtype, order="F")
 
 
 def large_array(shape: tuple[int, ...], dtype: np.dtype[Any], *, zeroed: bool) -> NDArray[Any]:

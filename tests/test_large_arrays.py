@@ -173,7 +173,8 @@ def test_cutouts_into_used_memory_are_the_data(
     tiny_gzip: TinyVolume, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     """Also where chunks are background, few or many of them."""
-    monkeypatch.setattr(box_read, "MOST_CACHED_BYTES", 0)
+    for module in (box_read, large_arrays):
+        monkeypatch.setattr(module, "MOST_CACHED_BYTES", 0)
     if way == "new":
         monkeypatch.setattr(large_arrays, "_FREE", None)
     for chunk_id in (3, *range(20, 29)):
@@ -209,7 +210,8 @@ def test_cutouts_into_used_memory_are_the_data(
 def test_a_loop_over_boxes_takes_memory_once(
     tiny_gzip: TinyVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(box_read, "MOST_CACHED_BYTES", 0)
+    for module in (box_read, large_arrays):
+        monkeypatch.setattr(module, "MOST_CACHED_BYTES", 0)
     tiny_gzip.write()
     places = set()
     with open_volume(tiny_gzip.path) as volume:
