@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import json
 import os
 import shutil
 import struct
@@ -87,9 +86,7 @@ def measure(path: Path, folder: Path, workers: int, level: str) -> dict[str, flo
         processes += [
             start("worker", file, "--no-nanny", "--nthreads", "1") for _ in range(workers)
         ]
-        while not file.exists():
-            time.sleep(0.1)
-        with distributed.Client(json.loads(file.read_text())["address"]) as client:
+        with distributed.Client(scheduler_file=str(file)) as client:
             client.wait_for_workers(workers)
             shardreader.verify(path, level=level, shards=range(20), client=client)
             most = [0]

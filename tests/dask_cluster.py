@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from cli import REPOSITORY
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -63,20 +65,28 @@ def cluster_apart(folder: Path, source: Path = REPOSITORY) -> Iterator[Cluster]:
     try:
         start("scheduler", REPOSITORY, "--host", "127.0.0.1", "--port", 0)
         start("worker", source, "--no-nanny", "--nthreads", 1)
-        wait_until(file.exists)
-        yield Cluster(json.loads(file.read_text())["address"], processes[0])
+        yield Cluster(wait_until(lambda: address_in(file)), processes[0])
     finally:
         for process in processes:
             process.kill()
             process.wait()
 
 
-def wait_until(holds: Callable[[], object], seconds: float = 60) -> None:
-    """Wait for what another process does."""
+def address_in(scheduler_file: Path) -> str | None:
+    """The address that a scheduler wrote, None while it has not: it opens the file before."""
+    try:
+        return str(json.loads(scheduler_file.read_text())["address"])
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+
+
+def wait_until(holds: Callable[[], T], seconds: float = 60) -> T:
+    """Wait for what another process does; gives what then holds."""
     deadline = time.monotonic() + seconds
-    while not holds():
+    while not (found := holds()):
         assert time.monotonic() < deadline, "this never came true"
         time.sleep(0.02)
+    return found
 
 
 def square(job: int) -> int:
