@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import gc
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -184,3 +187,51 @@ def test_many_callers_share_a_pool() -> None:
         thread.join(WAIT)
     workers.close()
     assert all(sorted(items) == sorted(list(range(10)) * 20) for items in done.values())
+
+
+def test_a_caller_does_not_wait_for_threads_that_others_keep() -> None:
+    workers = Workers(2)
+    both_at_work, go_on = threading.Barrier(3), threading.Event()
+
+    def wait(_: int) -> None:
+        both_at_work.wait(WAIT)
+        assert go_on.wait(WAIT)
+
+    first = threading.Thread(target=workers.run, args=(wait, range(2)), daemon=True)
+    first.start()
+    both_at_work.wait(WAIT)
+    done: list[int] = []
+    workers.run(done.append, range(50))  # alone
+    assert done == list(range(50))
+    go_on.set()
+    first.join(WAIT)
+    assert not first.is_alive()
+    workers.close()
+
+
+def test_threads_of_workers_that_nobody_closed_end() -> None:
+    workers = Workers(3)
+    threads_of(workers)
+    assert workers._pool is not None
+    threads = workers._pool._threads
+    del workers
+    gc.collect()
+    for thread in threads:
+        thread.join(WAIT)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def test_the_process_ends_while_threads_wait_for_work() -> None:
+    code = (
+        "import os, threading\n"
+        "from shardreader.workers import Workers\n"
+        "workers = Workers(4)\n"
+        "def write(item): os.write(1, b'%d\\n' % item)\n"
+        "workers.run(write, range(100))\n"
+        "threading.Thread(target=lambda: workers.run(write, range(100, 200))).start()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert sorted(map(int, done.stdout.split())) == list(range(200))
+    assert done.stderr == ""
