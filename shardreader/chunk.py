@@ -161,7 +161,7 @@ class _CompressedSegmentation:
         if scale.block_size is None:
             raise ValueError("the decoder of compressed_segmentation needs a block size")
         self._num_channels = volume.num_channels
-        self._block_size = scale.block_size
+        self.block_size = scale.block_size
         self._label_words = volume.dtype.itemsize // 4
         words = _most_words(scale.chunk_size, scale.block_size, self._label_words)
         self.most_encoded_bytes = 4 * words * volume.num_channels + _SLACK_BYTES
@@ -183,7 +183,7 @@ class _CompressedSegmentation:
                 self._num_channels,
                 channel,
                 cell_shape,
-                self._block_size,
+                self.block_size,
                 lower,
                 upper,
                 output.flat,
@@ -205,7 +205,7 @@ class _CompressedSegmentation:
                 self._num_channels,
                 channel,
                 cell_shape,
-                self._block_size,
+                self.block_size,
                 batch.packed,
                 first,
                 last,
@@ -232,7 +232,7 @@ class _CompressedSegmentation:
             self._num_channels,
             channel,
             cell_shape,
-            self._block_size,
+            self.block_size,
             self._label_words,
         )
 
@@ -250,7 +250,7 @@ class ManyChunksDecoder(_CompressedSegmentation):
             chunks.lengths,
             chunks.rows,
             parts.cell_shape,
-            self._block_size,
+            self.block_size,
             parts.lower,
             parts.upper,
             output.flat,
@@ -266,7 +266,7 @@ class ManyChunksDecoder(_CompressedSegmentation):
             1,
             0,
             cell_shape,
-            self._block_size,
+            self.block_size,
             batch.packed,
             0,
             1,
@@ -300,7 +300,7 @@ class ManyChunksDecoder(_CompressedSegmentation):
             chunks.lengths,
             chunks.rows,
             cell_shapes,
-            self._block_size,
+            self.block_size,
             batch.packed,
             firsts,
             batch.bits[0],

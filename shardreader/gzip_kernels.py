@@ -18,7 +18,7 @@ from shardreader.compiling import compile_cached, inlined
 from shardreader.minishard_kernels import parse_words
 from shardreader.positioned_read import read_exactly
 
-__all__ = ["read_index", "read_one", "read_some"]
+__all__ = ["inlined_read_one", "read_index", "read_one", "read_some"]
 
 _WORD = 8
 _SMALLEST_GZIP = 18
@@ -194,6 +194,9 @@ def _read_one(
         return _UNSOUND
     zero = np.int64(0)
     return inflate_one(function, decompressor, stored, zero, length, most_bytes, arena, zero, used)
+
+
+inlined_read_one = inlined(_read_one)
 
 
 def _word_at(stored: NDArray[np.uint8], at: int) -> int:

@@ -27,6 +27,7 @@ __all__ = [
     "STORED_BYTES",
     "Take",
     "Workspace",
+    "functions",
     "inflate_each",
     "read_each",
     "read_minishard_index",
@@ -228,6 +229,11 @@ def read_minishard_index(
         space.used,
     )
     return None if count < 0 else space.words[3 * count : 8 * count].reshape(5, count).copy()
+
+
+def functions() -> tuple[int, int]:
+    """The addresses of ``pread`` and of what inflates a gzip member; only where `reads_files`."""
+    return _functions[2], _functions[1]
 
 
 def usable() -> bool:

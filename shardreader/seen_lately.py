@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SeenLately"]
+__all__ = ["MIX", "SLOT_SHIFT", "Places", "SeenLately"]
 
 _FEW = 8  # for so few, numpy takes longer than Python
 _SLOTS = 1 << 16
-_MIX = np.uint64(0x9E3779B97F4A7C15)
-_SLOT_SHIFT = np.uint64(64 - 16)
+MIX = np.uint64(0x9E3779B97F4A7C15)
+SLOT_SHIFT = np.uint64(64 - 16)
 _WORD = (1 << 64) - 1
 _keys: NDArray[np.uint64] = np.zeros(_SLOTS, dtype=np.uint64)
 _when: NDArray[np.int64] = np.zeros(_SLOTS, dtype=np.int64)
 _names = itertools.count(1)
+
+
+class Places(NamedTuple):
+    """Where the chunks of a short read are, each int64 of shape (n,).
+
+    The number of the file and the bytes there; for a chunk that the cache has, where it lies in
+    memory, in words, else a length of 0.
+    """
+
+    files: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    first_words: NDArray[np.int64]
+    lengths: NDArray[np.int64]
 
 
 class SeenLately:
@@ -75,8 +90,8 @@ class SeenLately:
             seen = [self.again_one(identities[file], start, size) for file, start, size in rows]
             return np.array(seen, dtype=np.bool_)
         tokens = np.array([hash((self._name, one)) & _WORD for one in identities], np.uint64)
-        keys = (tokens[file_numbers] + starts.astype(np.uint64)) * _MIX
-        slots = (keys >> _SLOT_SHIFT).astype(np.intp)
+        keys = (tokens[file_numbers] + starts.astype(np.uint64)) * MIX
+        slots = (keys >> SLOT_SHIFT).astype(np.intp)
         passed = self._passed + np.cumsum(sizes)
         result = (_keys[slots] == keys) & (passed - _when[slots] <= self._most_bytes)
         _keys[slots], _when[slots] = keys, passed
@@ -84,10 +99,46 @@ class SeenLately:
             self._passed = int(passed[-1])
         return result
 
+    def note(
+        self,
+        kernel: Callable[..., tuple[int, int]],
+        identities: Sequence[Hashable],
+        places: Places,
+        ratio: int,
+        *,
+        even_again: bool,
+    ) -> int:
+        """As `again` in one compiled call; how many come again.
+
+        Parameters
+        ----------
+        kernel : callable
+            `few_chunks_kernels.note`.
+        places : Places
+            Sizes count `ratio` times. Lengths become -1 for those that come again, else 0.
+        even_again : bool
+            Whether they come now though some of them come again.
+        """
+        tokens = np.array([hash((self._name, one)) & _WORD for one in identities], np.uint64)
+        again, self._passed = kernel(
+            _keys,
+            _when,
+            tokens,
+            places.files,
+            places.starts,
+            places.ends,
+            places.lengths,
+            ratio,
+            self._passed,
+            self._most_bytes,
+            even_again,
+        )
+        return again
+
     def again_one(self, identity: Hashable, start: int, size: int) -> bool:
         """As `again`, of a single range."""
-        key = ((hash((self._name, identity)) & _WORD) + start) * int(_MIX) & _WORD
-        slot = key >> int(_SLOT_SHIFT)
+        key = ((hash((self._name, identity)) & _WORD) + start) * int(MIX) & _WORD
+        slot = key >> int(SLOT_SHIFT)
         self._passed += size
         is_again = int(_keys[slot]) == key and self._passed - int(_when[slot]) <= self._most_bytes
         _keys[slot], _when[slot] = key, self._passed

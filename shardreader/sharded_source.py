@@ -17,8 +17,10 @@ from shardreader.cache import ByteCache
 from shardreader.chunk_source import ChunkSource
 from shardreader.errors import FormatFault, Location, PointStatus, ReadError, ShardError
 from shardreader.found import Found, FoundFile
+from shardreader.kept_chunks import KeptChunk
 from shardreader.minishard_indices import MinishardIndices, Shard
 from shardreader.morton import MORTON_BITS_LIMIT, chunk_ids_of_cells, morton_bits
+from shardreader.seen_lately import Places
 from shardreader.shard_coverage import CoverageFault, ShardCoverage
 from shardreader.shard_files import ShardFiles, parts_of
 from shardreader.shard_index import (
@@ -117,6 +119,72 @@ class ShardedSource(ChunkSource):
             return place is not None and self._reader.read_one(handle, *place, take)
         finally:
             self.store.let_go(name, handle)
+
+    def hold_few(
+        self,
+        keys: NDArray[np.uint64],
+        runs: list[list[int]],
+        order: NDArray[np.int64],
+        places: Places,
+        handles: list[tuple[str, Handle]],
+    ) -> bool:
+        """Find a few chunks that are stored, and hold their files, in few steps.
+
+        Parameters
+        ----------
+        keys : ndarray of uint64, shape (n,)
+            Chunk ids.
+        runs : list of [int, int, int]
+            Shard and minishard, and the end in `order` of the chunks in that minishard.
+        order : ndarray of int64, shape (n,)
+            Rows of `keys`, by shard and minishard.
+        places : Places
+            Zeros; files, starts and ends are filled.
+        handles : list of (str, Handle)
+            Gets the files by their numbers; whatever comes of it, to be `let_go`.
+
+        Returns
+        -------
+        bool
+            False where one is not stored, or anything is unusual: `find` says what.
+
+        Raises
+        ------
+        FormatFault, ShardError, StaleFileError, ReadError
+            `find` meets these again, too, and says where.
+        """
+        first = 0
+        number = -1
+        for shard_number, minishard, end in runs:
+            if shard_number != number:
+                number, name = shard_number, self._name(shard_number)
+                handle = self.store.hold_present(name)
+                if handle is None:
+                    return False
+                handles.append((name, handle))
+                shard = Shard(number, name, handle.identity)
+            index = self.indices.get(shard, minishard, handle)
+            rows = order[first:end]
+            if index is None or not index.find_all(keys, rows, places.starts, places.ends):
+                return False
+            if len(handles) > 1:
+                places.files[rows] = len(handles) - 1
+            first = end
+        return True
+
+    def let_go(self, handles: list[tuple[str, Handle]]) -> None:
+        """The end of what `hold_few` began."""
+        for name, handle in handles:
+            self.store.let_go(name, handle)
+
+    def few_kept(
+        self,
+        handles: list[tuple[str, Handle]],
+        places: Places,
+        note: Callable[..., tuple[int, int]],
+    ) -> tuple[NDArray[np.uint32], list[KeptChunk]] | None:
+        """As `StoredReader.few_kept`, of what `hold_few` found."""
+        return self._reader.few_kept([handle.identity for _, handle in handles], places, note)
 
     def keys(self, shard_number: int) -> NDArray[np.uint64] | None:
         """All keys of one shard, ascending; None where the shard is not there.

@@ -15,8 +15,8 @@ from shardreader.found import Found, ReadJob, plan_reads
 from shardreader.inflate import inflate, loaded_file_reader, most_stored_bytes
 from shardreader.kept_chunks import KeptChunk, words_of_all
 from shardreader.kept_chunks import keep as keep_chunk
-from shardreader.seen_lately import SeenLately
-from shardreader.store import Handle, StaleFileError
+from shardreader.seen_lately import Places, SeenLately
+from shardreader.store import FileVersion, Handle, StaleFileError
 from shardreader.workers import Workers
 
 __all__ = ["ConsumeMany", "RangeFiles", "StoredReader", "TakeWords"]
@@ -31,6 +31,8 @@ _MOST_TASK_CHUNKS = 1 << 12
 _MOST_TASK_FILES = 4
 # Labels shrink to about a fifth: what a chunk will cost the cache, before it is known.
 _TYPICAL_RATIO = 5
+
+_NOTHING: NDArray[np.uint32] = np.zeros(0, dtype=np.uint32)
 
 Consume = Callable[[int, bytes], None]
 Fail = Callable[[int, FormatFault], None]
@@ -170,6 +172,34 @@ class StoredReader:
                 space, handle.descriptor, start, end, self.most_encoded_bytes
             )
             return words is not None and take(words)
+
+    def few_kept(
+        self,
+        identities: list[FileVersion],
+        places: Places,
+        note: Callable[..., tuple[int, int]],
+    ) -> tuple[NDArray[np.uint32], list[KeptChunk]] | None:
+        """Those of a few chunks that the cache has, and memory with all of them, by `places`.
+
+        Others are read that are new to this reader. None is for `read`: one comes again, and is
+        not kept yet. The list has to be held as long as the memory is used.
+        """
+        if not self.cache.most_bytes:
+            return _NOTHING, []
+        if not self._seen.note(note, identities, places, _TYPICAL_RATIO, even_again=False):
+            return _NOTHING, []
+        rows = (places.lengths < 0).nonzero()[0]
+        chunks: list[KeptChunk] = []
+        for row in rows.tolist():
+            identity = identities[int(places.files[row])]
+            place = (identity, int(places.starts[row]), int(places.ends[row]))
+            kept: KeptChunk | None = self.cache.get(place)
+            if kept is None or not kept.address:
+                return None
+            chunks.append(kept)
+        self._seen.note(note, identities, places, _TYPICAL_RATIO, even_again=True)
+        words, places.first_words[rows], places.lengths[rows] = words_of_all(chunks)
+        return words, chunks
 
     def _again(self, found: Found, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
         if not self.cache.most_bytes or not len(rows):

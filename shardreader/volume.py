@@ -19,6 +19,7 @@ from shardreader.chunk import make_decoder
 from shardreader.chunk_visit import visit_chunks
 from shardreader.dask_array import ToDask
 from shardreader.errors import OutOfBoundsError
+from shardreader.few_chunks import few_chunks_of
 from shardreader.grid import Box
 from shardreader.indexing import box_of_index
 from shardreader.label_counting import AnyBox
@@ -161,6 +162,9 @@ class Volume(ToDask, PicturedVolume, SegmentQuestions):
             kept=self._kept,
         )
         self._one_point = one_point_of(self._grid, self._source, self._decoder, self.dtype)
+        self._few_chunks = few_chunks_of(
+            self._grid, self._source, self._decoder, self._workers, self.dtype
+        )
 
     def __getitem__(self, index: Any) -> Any:
         """Voxels by index: ``vol[x0:x1, y0:y1, z0:z1]``, global coordinates, Fortran order.
@@ -244,6 +248,9 @@ class Volume(ToDask, PicturedVolume, SegmentQuestions):
             check_output(out, shape, self.dtype)
         if voxels.is_empty:
             return np.empty(shape, self.dtype, order="F") if out is None else out
+        array = None if self._few_chunks is None else self._few_chunks.read(voxels, out)
+        if array is not None:
+            return array
         target = BoxRead(self._grid, self._decoder, voxels, self.dtype, self.num_channels, out)
         read_box(self._source, self._workers, target, forgive_absent=self._missing == "zero")
         return target.result()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from shard_builder import TinyVolume
 
-from shardreader import box_read, large_arrays, open_volume
+from shardreader import box_read, few_chunks, large_arrays, open_volume
 from shardreader.large_arrays import drop_kept, large_array
 
 keeps_memory = pytest.mark.skipif(
@@ -210,7 +210,7 @@ def test_cutouts_into_used_memory_are_the_data(
 def test_a_loop_over_boxes_takes_memory_once(
     tiny_gzip: TinyVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (box_read, large_arrays):
+    for module in (box_read, few_chunks, large_arrays):
         monkeypatch.setattr(module, "MOST_CACHED_BYTES", 0)
     tiny_gzip.write()
     places = set()

@@ -218,7 +218,9 @@ def check(data: st.DataObject) -> None:
             assert whole.dtype == voxels.dtype
             assert whole.flags.f_contiguous
             np.testing.assert_array_equal(whole, voxels)
-            for _ in range(3):
+            few_chunks = volume._few_chunks
+            for way in (few_chunks, None, None):  # boxes by the short way and the long one
+                volume._few_chunks = way
                 corners = rng.integers(form.voxel_offset, np.add(form.upper, 1), (2, 3))
                 lower, upper = np.sort(corners, axis=0).tolist()
                 part = tuple(

@@ -142,7 +142,9 @@ def check_volume(data: st.DataObject) -> None:
             directory, missing="zero", threads=threads, cache_bytes=cache_bytes
         ) as volume:
             check_whole(volume, written)
-            for _ in range(3):
+            few_chunks = volume._few_chunks
+            for way in (few_chunks, None, few_chunks):  # boxes by the short way and the long one
+                volume._few_chunks = way
                 check_box(volume, written, data.draw(boxes(spec)), data.draw(layouts))
             rng = np.random.default_rng(seed)
             points = rng.integers(spec.voxel_offset, spec.upper, size=(60, 3))
