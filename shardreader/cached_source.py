@@ -62,8 +62,8 @@ class CachedSource(RemoteSource):
         self._here = here
         self._there = there
         self._kept = kept
-        reader = self._reader
-        self._reader = RemoteReader(
+        reader = self.reader
+        self.reader = RemoteReader(
             reader.files, reader.cache, most_encoded_bytes, there.store, self._keep
         )
 

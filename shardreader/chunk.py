@@ -17,6 +17,7 @@ from shardreader.grid import Triple
 from shardreader.info import COMPRESSED_SEGMENTATION, ScaleInfo, VolumeInfo
 
 __all__ = [
+    "CORRUPT",
     "BoxDecoder",
     "ChunkDecoder",
     "ChunkParts",
@@ -30,7 +31,7 @@ __all__ = [
 # A table may hold labels that no voxel has, and a file may hold words that nothing refers to;
 # beyond what the geometry asks for, this much of it is let pass.
 _SLACK_BYTES = 1 << 20
-_CORRUPT = int(PointStatus.CORRUPT)
+CORRUPT = int(PointStatus.CORRUPT)
 
 
 class PointBatch:
@@ -214,13 +215,13 @@ class _CompressedSegmentation:
                 batch.order,
                 batch.labels[channel],
                 batch.status,
-                _CORRUPT,
+                CORRUPT,
             )
             if status and fault is None:
                 fault = self._explain(status, words, channel, cell_shape)
         if fault is not None:
             columns = batch.order[first:last]
-            batch.labels[:, columns[batch.status[columns] == _CORRUPT]] = 0
+            batch.labels[:, columns[batch.status[columns] == CORRUPT]] = 0
         return fault
 
     def _explain(
@@ -275,7 +276,7 @@ class ManyChunksDecoder(_CompressedSegmentation):
             batch.order,
             batch.labels[0],
             batch.status,
-            _CORRUPT,
+            CORRUPT,
         )
         return status == 0
 
@@ -308,7 +309,7 @@ class ManyChunksDecoder(_CompressedSegmentation):
             batch.order,
             batch.labels[0],
             batch.status,
-            _CORRUPT,
+            CORRUPT,
         )
 
 

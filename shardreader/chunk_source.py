@@ -53,7 +53,7 @@ class ChunkSource(ABC):
         self.cache = cache
         self.source_has_none = source_has_none
         self.source_url = source_url
-        self._reader = StoredReader(files, cache, most_encoded_bytes)
+        self.reader = StoredReader(files, cache, most_encoded_bytes)
 
     @abstractmethod
     def find(self, cells: NDArray[np.int64], workers: Workers) -> Found:
@@ -82,7 +82,7 @@ class ChunkSource(ABC):
         in_order: bool = False,
     ) -> NDArray[np.intp]:
         """As `StoredReader.read`."""
-        return self._reader.read(found, consume, fail, workers, consume_many, in_order=in_order)
+        return self.reader.read(found, consume, fail, workers, consume_many, in_order=in_order)
 
     def chunk_error(self, found: Found, row: int, fault: FormatFault) -> ChunkError:
         """A fault in a chunk's bytes, with all that is known about where."""

@@ -1,18 +1,19 @@
-"""The voxels of a box of few chunks, in as few steps as can be. Floor 4; used by `volume`.
+"""Labels of boxes and points in few chunks, in as few steps as can be. Floor 4; used by `volume`.
 
-Such a box waits for Python and not for the data: `BoxRead` and its walk over chunks are made for
-many. Whatever is unusual, and all that is not a stored chunk, is left to them.
+Such a read waits for Python and not for the data: `BoxRead`, `PointRead` and their walk over
+chunks are made for many. Whatever is unusual, and all that is not a stored chunk, is left to them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shardreader.chunk import ChunkDecoder, ManyChunksDecoder
+from shardreader.chunk import CORRUPT, ChunkDecoder, ManyChunksDecoder
 from shardreader.chunk_source import ChunkSource
 from shardreader.compile_lock import compiling
 from shardreader.errors import FormatFault, ShardError
@@ -20,24 +21,27 @@ from shardreader.flat_output import MOST_CACHED_BYTES, FlatOutput
 from shardreader.grid import Box, ChunkGrid
 from shardreader.inflate import loaded_file_reader
 from shardreader.large_arrays import new_array
+from shardreader.morton import chunk_ids_of_cells
+from shardreader.point_read import PointRead
 from shardreader.seen_lately import Places
-from shardreader.sharded_source import ShardedSource
+from shardreader.sharded_source import Runs, ShardedSource
 from shardreader.store import Handle, StaleFileError
 from shardreader.workers import Workers
-
-if TYPE_CHECKING:
-    from shardreader.few_chunks_kernels import FewChunksKernels
 
 __all__ = ["FewChunks", "few_chunks_of"]
 
 # A slice through a shard has so many. For more of them the steps of `BoxRead` do not count.
-_MOST_CHUNKS = 256
+_MOST_CHUNKS_OF_BOX = 256
+# Those of a shard. A thread that reads them does not hear of an interrupt for a fifth of a second.
+_MOST_CHUNKS_OF_POINTS = 4096
 # To wake another thread for fewer takes longer than to read them.
 _LEAST_CHUNKS_OF_A_THREAD = 2
+# All of them are open at once.
+_MOST_FILES = 16
 
 
 class FewChunks:
-    """Reads boxes of a local sharded volume of one channel.
+    """Reads boxes and points of a local sharded volume of one channel.
 
     Parameters
     ----------
@@ -60,8 +64,8 @@ class FewChunks:
         self._grid, self._source, self._decoder = grid, source, decoder
         self._workers, self._dtype = workers, dtype
 
-    def read(self, box: Box, out: NDArray[Any] | None) -> NDArray[Any] | None:
-        """The voxels of a box inside the volume, not empty; None where `read_box` has to look.
+    def read_box(self, box: Box, out: NDArray[Any] | None) -> NDArray[Any] | None:
+        """The voxels of a box inside the volume, not empty; None where `BoxRead` has to look.
 
         Parameters
         ----------
@@ -80,8 +84,9 @@ class FewChunks:
             The operating system refuses.
         """
         cells = self._grid.cells_touching(box)
+        count = cells.voxels
         if (
-            cells.voxels > _MOST_CHUNKS
+            count > _MOST_CHUNKS_OF_BOX
             or box.voxels * self._dtype.itemsize > MOST_CACHED_BYTES
             or not (out is None or FlatOutput.fits(out))
         ):
@@ -90,32 +95,12 @@ class FewChunks:
         if libdeflate is None:
             return None
         array = new_array(box.shape, self._dtype, zeroed=False) if out is None else out
-        handles: list[tuple[str, Handle]] = []
-        try:
-            is_whole = self._read(box, cells, FlatOutput(array), handles, libdeflate)
-        except (FormatFault, ShardError, StaleFileError):
-            is_whole = False  # BoxRead meets it too, and says where
-        finally:
-            self._source.let_go(handles)
-        return array if is_whole else None
-
-    def _read(
-        self,
-        box: Box,
-        cells: Box,
-        output: FlatOutput,
-        handles: list[tuple[str, Handle]],
-        libdeflate: ModuleType,
-    ) -> bool:
-        count = cells.voxels
-        itemsize = self._dtype.itemsize
-        kernels = _loaded.get(itemsize) or _load(itemsize)
+        output = FlatOutput(array)
         parts: NDArray[np.int64] = np.empty((3, count, 3), dtype=np.int64)
         keys: NDArray[np.uint64] = np.empty(count, dtype=np.uint64)
         runs: NDArray[np.uint64] = np.empty((count, 3), dtype=np.uint64)
-        out_firsts, order, taken, *numbers = np.zeros((8, count), dtype=np.int64)
-        places = Places(*numbers)
-        filled = kernels.plan_box(
+        out_firsts, order = np.zeros((2, count), dtype=np.int64)
+        filled = _kernel("plan_box")(
             self._grid.table,
             self._grid.grid_size,
             self._source.indices.limits.form,
@@ -131,54 +116,111 @@ class FewChunks:
             order,
             runs,
         )
-        if not self._source.hold_few(keys, runs[:filled].tolist(), order, places, handles):
+        files: dict[int, Runs] = {}
+        begin = 0
+        for shard_number, minishard, end in runs[:filled].tolist():
+            files.setdefault(shard_number, []).append((minishard, order[begin:end]))
+            begin = end
+        what = (parts, output.flat, out_firsts, output.strides)
+        return array if self._read("read_boxes", keys, files, order, libdeflate, what) else None
+
+    def read_points(self, read: PointRead) -> bool:
+        """Read all points of `read`; False where the walk over its chunks has to do it.
+
+        Raises
+        ------
+        ReadError
+            The operating system refuses.
+        """
+        libdeflate = loaded_file_reader()
+        if libdeflate is None or not 0 < len(read.cells) <= _MOST_CHUNKS_OF_POINTS:
             return False
-        found = self._source.few_kept(handles, places, kernels.note)
-        if found is None:
+        keys = chunk_ids_of_cells(read.cells, self._grid.grid_size)
+        files = self._source.by_file(keys)
+        if len(files) > _MOST_FILES:
             return False
-        words, _held = found
-        descriptors: NDArray[np.int64] = np.array([handle.descriptor for _, handle in handles])
-        done: NDArray[np.bool_] = np.zeros(count, dtype=np.bool_)
+        order = np.concatenate([rows for runs in files.values() for _, rows in runs])
+        batch = read.batch
+        points = (batch.packed, batch.bits, batch.order, batch.labels[0], batch.status, CORRUPT)
+        what = (read.shapes, read.firsts, *points)
+        return self._read("read_points", keys, files, order, libdeflate, what)
 
-        def work(_: int) -> None:
-            with libdeflate.workspace() as space:
-                kernels.read_boxes(
-                    *libdeflate.functions(),
-                    space.decompressor,
-                    descriptors,
-                    self._decoder.most_encoded_bytes,
-                    space.stored,
-                    space.arena,
-                    space.half_words,
-                    space.used,
-                    *places[:3],
-                    words,
-                    *places[3:],
-                    parts,
-                    order,
-                    self._decoder.block_size,
-                    output.flat,
-                    out_firsts,
-                    output.strides,
-                    taken,
-                    done,
-                )
+    def _read(
+        self,
+        name: str,
+        keys: NDArray[np.uint64],
+        files: dict[int, Runs],
+        order: NDArray[np.int64],
+        libdeflate: ModuleType,
+        what: tuple[Any, ...],
+    ) -> bool:
+        """Hand all chunks to a kernel, with `what` it takes of them; False as `read_points`."""
+        if len(files) > _MOST_FILES:
+            return False
+        handles: list[tuple[str, Handle]] = []
+        places = Places(*np.zeros((5, len(keys)), dtype=np.int64))
+        try:
+            if not self._source.hold_few(keys, files, places, handles):
+                return False
+            identities = [handle.identity for _, handle in handles]
+            found = self._source.reader.few_kept(identities, places, _kernel("look"))
+            if found is None:
+                return False
+            words, _held = found
+            kernel = _kernel(name, self._dtype.itemsize)
+            descriptors: NDArray[np.int64] = np.array([handle.descriptor for _, handle in handles])
+            source = (
+                *(libdeflate.functions(), descriptors, self._decoder.most_encoded_bytes),
+                *places,
+            )
+            taken: NDArray[np.int64] = np.zeros(1, dtype=np.int64)
+            done: NDArray[np.bool_] = np.zeros(len(keys), dtype=np.bool_)
 
-        threads = -(-count // _LEAST_CHUNKS_OF_A_THREAD)
-        self._workers.run(work, range(min(threads, self._workers.threads)))
-        return bool(done.all())
+            def work(_: int) -> None:
+                with libdeflate.workspace() as space:
+                    memory = (space.stored, space.arena, space.half_words, space.used)
+                    kernel(
+                        source,
+                        (space.decompressor, *memory),
+                        words,
+                        order,
+                        taken,
+                        done,
+                        self._decoder.block_size,
+                        *what,
+                    )
+
+            threads = -(-len(keys) // _LEAST_CHUNKS_OF_A_THREAD)
+            self._workers.run(work, range(min(threads, self._workers.threads)))
+            if not done.all():
+                return False
+            self._source.reader.few_read(identities, places, _kernel("look"))
+            return True
+        except (FormatFault, ShardError, StaleFileError):
+            return False  # the walk over chunks meets it too, and says where
+        finally:
+            self._source.let_go(handles)
 
 
-_loaded: dict[int, FewChunksKernels] = {}
+_loaded: dict[tuple[str, int], Callable[..., Any]] = {}
 
 
-def _load(label_bytes: int) -> FewChunksKernels:
+def _kernel(name: str, label_bytes: int = 0) -> Callable[..., Any]:
+    """A kernel by its name; loads numba."""
+    return _loaded.get((name, label_bytes)) or _load(name, label_bytes)
+
+
+def _load(name: str, label_bytes: int) -> Callable[..., Any]:
     with compiling:
-        if label_bytes not in _loaded:
-            from shardreader.few_chunks_kernels import compile_kernels
+        from shardreader import few_chunks_kernels
 
-            _loaded[label_bytes] = compile_kernels(label_bytes)
-        return _loaded[label_bytes]
+        if (name, label_bytes) not in _loaded:
+            _loaded[name, label_bytes] = (
+                few_chunks_kernels.compile_kernel(name, label_bytes)
+                if label_bytes
+                else getattr(few_chunks_kernels, name)
+            )
+        return _loaded[name, label_bytes]
 
 
 def few_chunks_of(

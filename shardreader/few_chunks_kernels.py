@@ -1,4 +1,4 @@
-"""Boxes of few chunks: which these are, and their voxels, each in one compiled call. Floor 1.
+"""Reads of few chunks: which these are, and their labels, each in one compiled call. Floor 1.
 
 Imports numba. int64 and uint64 are not mixed here: to numba the result would be a float.
 """
@@ -6,7 +6,7 @@ Imports numba. int64 and uint64 are not mixed here: to numba the result would be
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -21,9 +21,10 @@ from shardreader.grid import Triple
 from shardreader.gzip_kernels import inlined_read_one
 from shardreader.seen_lately import MIX, SLOT_SHIFT
 
-__all__ = ["FewChunksKernels", "compile_kernels"]
+__all__ = ["compile_kernel", "look", "plan_box"]
 
 _decode_box: Any = inlined(kernels.decode_box)
+_read_voxels: Any = inlined(kernels.read_voxels)
 
 
 def _next_of(_context: Any, _address: Any) -> tuple[Any, Any]:
@@ -56,13 +57,6 @@ def _morton(x: int, y: int, z: int, grid_size: Triple) -> Any:
                 position += one
         bit += one
     return code
-
-
-@inlined
-def _slot_of(token: Any, start: int) -> tuple[Any, Any]:
-    """The key of a range, and its slot; as `SeenLately.again_one`."""
-    key = (token + np.uint64(start)) * MIX
-    return key, key >> SLOT_SHIFT
 
 
 @inlined
@@ -159,7 +153,7 @@ def _plan_box(
     return int(count)
 
 
-def _note(
+def _look(
     seen_keys: NDArray[np.uint64],
     seen_when: NDArray[np.int64],
     tokens: NDArray[np.uint64],
@@ -170,51 +164,63 @@ def _note(
     ratio: int,
     passed: int,
     most_bytes: int,
-    even_again: bool,
+    come_now: bool,
 ) -> tuple[int, int]:
-    """How many ranges come again, and the bytes that have come so far; see `SeenLately.note`."""
-    again = np.int64(0)
+    """How many ranges have come before, and the bytes that have come so far; `SeenLately.look`."""
+    before = np.int64(0)
     come = passed
     for row in range(files.size):
-        key, slot = _slot_of(tokens[files[row]], starts[row])
+        key = (tokens[files[row]] + np.uint64(starts[row])) * MIX
+        slot = key >> SLOT_SHIFT
         come += ratio * (ends[row] - starts[row])
-        is_again = seen_keys[slot] == key and come - seen_when[slot] <= most_bytes
-        lengths[row] = -1 if is_again else 0
-        again += is_again
-    if again and not even_again:
-        return again, passed
-    come = passed
-    for row in range(files.size):
-        key, slot = _slot_of(tokens[files[row]], starts[row])
-        come += ratio * (ends[row] - starts[row])
-        seen_keys[slot], seen_when[slot] = key, come
-    return again, come
+        has_come = seen_keys[slot] == key and come - seen_when[slot] <= most_bytes
+        before += has_come
+        if come_now:
+            seen_keys[slot], seen_when[slot] = key, come
+        else:
+            lengths[row] = -1 if has_come else 0
+    return before, come if come_now else passed
+
+
+@inlined
+def _encoding(
+    source: Any,
+    space: Any,
+    kept: NDArray[np.uint32],
+    row: int,
+) -> tuple[bool, NDArray[np.uint32]]:
+    """The encoding of a chunk: from memory, or read and inflated; whether there is any."""
+    functions, descriptors, most_bytes, files, starts, ends, first_words, lengths = source
+    decompressor, stored, arena, words, used = space
+    if lengths[row] > 0:
+        return True, kept[first_words[row] : first_words[row] + lengths[row]]
+    length = inlined_read_one(
+        functions[0],
+        functions[1],
+        decompressor,
+        descriptors[files[row]],
+        starts[row],
+        ends[row],
+        most_bytes,
+        stored,
+        arena,
+        used,
+    )
+    return length >= 0 and length & 3 == 0, words[: max(length, 0) >> 2]
 
 
 def _read_boxes(
-    pread: int,
-    function: int,
-    decompressor: int,
-    descriptors: NDArray[np.int64],
-    most_bytes: int,
-    stored: NDArray[np.uint8],
-    arena: NDArray[np.uint8],
-    words: NDArray[np.uint32],
-    used: NDArray[np.int64],
-    files: NDArray[np.int64],
-    starts: NDArray[np.int64],
-    ends: NDArray[np.int64],
+    source: Any,
+    space: Any,
     kept: NDArray[np.uint32],
-    first_words: NDArray[np.int64],
-    lengths: NDArray[np.int64],
-    parts: NDArray[np.int64],
     order: NDArray[np.int64],
+    taken: NDArray[np.int64],
+    done: NDArray[np.bool_],
     block_size: Triple,
+    parts: NDArray[np.int64],
     out: NDArray[Any],
     out_firsts: NDArray[np.int64],
     strides: Triple,
-    taken: NDArray[np.int64],
-    done: NDArray[np.bool_],
 ) -> None:
     """Read, inflate and decode one chunk after the other, beside other threads that do the same.
 
@@ -226,24 +232,9 @@ def _read_boxes(
         if at >= order.size:
             return
         row = order[at]
-        if lengths[row] > 0:
-            encoded = kept[first_words[row] : first_words[row] + lengths[row]]
-        else:
-            length = inlined_read_one(
-                pread,
-                function,
-                decompressor,
-                descriptors[files[row]],
-                starts[row],
-                ends[row],
-                most_bytes,
-                stored,
-                arena,
-                used,
-            )
-            if length < 0 or length & 3 != 0:
-                continue
-            encoded = words[: length >> 2]
+        is_there, encoded = _encoding(source, space, kept, row)
+        if not is_there:
+            continue
         status = _decode_box(
             encoded,
             1,
@@ -258,6 +249,51 @@ def _read_boxes(
             False,
         )
         done[row] = status == 0
+
+
+def _read_points(
+    source: Any,
+    space: Any,
+    kept: NDArray[np.uint32],
+    order: NDArray[np.int64],
+    taken: NDArray[np.int64],
+    done: NDArray[np.bool_],
+    block_size: Triple,
+    shapes: NDArray[np.int64],
+    firsts: NDArray[np.int64],
+    packed: NDArray[np.uint64],
+    bits: tuple[int, int],
+    point_order: NDArray[np.int64],
+    labels: NDArray[Any],
+    status: NDArray[np.uint8],
+    corrupt: int,
+) -> None:
+    """As `_read_boxes`, of the points ``[firsts[row], firsts[row + 1])`` of each chunk."""
+    while True:
+        at = _take_next(np.int64(taken.ctypes.data))
+        if at >= order.size:
+            return
+        row = order[at]
+        is_there, encoded = _encoding(source, space, kept, row)
+        if not is_there:
+            continue
+        fault = _read_voxels(
+            encoded,
+            1,
+            0,
+            (shapes[row, 0], shapes[row, 1], shapes[row, 2]),
+            block_size,
+            packed,
+            firsts[row],
+            firsts[row + 1],
+            bits[0],
+            bits[1],
+            point_order,
+            labels,
+            status,
+            corrupt,
+        )
+        done[row] = fault == 0
 
 
 _integer = types.int64
@@ -276,8 +312,8 @@ plan_box = compile_cached(
     ),
     nogil=False,
 )
-note = compile_cached(
-    _note,
+look = compile_cached(
+    _look,
     types.UniTuple(_integer, 2)(  # type: ignore[no-untyped-call]
         *(types.Array(types.uint64, 1, "C"), _integers, types.Array(types.uint64, 1, "C")),
         *([_integers] * 4),
@@ -287,25 +323,22 @@ note = compile_cached(
 )
 
 
-class FewChunksKernels(NamedTuple):
-    """The three kernels, for labels of one size."""
-
-    plan_box: Callable[..., int]
-    note: Callable[..., tuple[int, int]]
-    read_boxes: Callable[..., None]
-
-
-def compile_kernels(label_bytes: int) -> FewChunksKernels:
-    """Compile the kernels, or take them from numba's cache."""
+def compile_kernel(what: str, label_bytes: int) -> Callable[..., None]:
+    """Compile ``read_boxes`` or ``read_points``, or take it from numba's cache."""
     byte, word = types.Array(types.uint8, 1, "C"), types.Array(types.uint32, 1, "C")
     labels = types.Array(types.uint64 if label_bytes == 8 else types.uint32, 1, "C")
-    signature = types.void(
-        *([_integer] * 3),
-        *(_integers, _integer, byte, byte, word, _integers),
-        *([_integers] * 3),
-        *(types.Array(types.uint32, 1, "C", readonly=True), _integers, _integers),
-        *(_parts, _integers, _triple, labels, _integers, _triple),
-        *(_integers, types.Array(types.boolean, 1, "C")),
+    pair = types.UniTuple(_integer, 2)  # type: ignore[no-untyped-call]
+    chunks = (
+        types.Tuple((pair, _integers, _integer, *([_integers] * 5))),  # type: ignore[no-untyped-call]
+        types.Tuple((_integer, byte, byte, word, _integers)),  # type: ignore[no-untyped-call]
+        types.Array(types.uint32, 1, "C", readonly=True),
+        *(_integers, _integers, types.Array(types.boolean, 1, "C"), _triple),
     )
+    packed = types.Array(types.uint64, 1, "C", readonly=True)
     parts = (kernels, faults, stores, gzip_kernels, positioned_read)
-    return FewChunksKernels(plan_box, note, compile_cached(_read_boxes, signature, parts=parts))
+    if what == "read_boxes":
+        signature = types.void(*chunks, _parts, labels, _integers, _triple)
+        return compile_cached(_read_boxes, signature, parts=parts)
+    points = (packed, pair, _fixed, labels, byte, types.uint8)
+    signature = types.void(*chunks, _table, _integers, *points)
+    return compile_cached(_read_points, signature, parts=parts)

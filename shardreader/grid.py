@@ -194,13 +194,13 @@ class ChunkGrid:
         """The box of cells that hold a voxel of `box`, which must lie inside the bounds."""
         if box.is_empty:
             return Box((0, 0, 0), (0, 0, 0))
-        lower, upper = [], []
-        for a, b, o, c in zip(
-            box.lower, box.upper, self.voxel_offset, self.chunk_size, strict=True
-        ):
-            lower.append((a - o) // c)
-            upper.append(-((o - b) // c))
-        return Box(tuple(lower), tuple(upper))  # type: ignore[arg-type]
+        (ax, ay, az), (bx, by, bz) = box.lower, box.upper
+        (ox, oy, oz), (cx, cy, cz) = self.voxel_offset, self.chunk_size
+        # Written out: each small read passes here.
+        return Box(
+            ((ax - ox) // cx, (ay - oy) // cy, (az - oz) // cz),
+            (-((ox - bx) // cx), -((oy - by) // cy), -((oz - bz) // cz)),
+        )
 
     def tiles(self, cells: Box, edge: int) -> Iterator[Box]:
         """Cut a box of cells at multiples of `edge`, so that a huge one is worked off in parts."""

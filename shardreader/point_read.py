@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from shardreader.chunk import ChunkDecoder, EncodedChunks, ManyChunksDecoder, PointBatch
 from shardreader.chunk_source import ChunkSource
-from shardreader.chunk_visit import not_downloaded
+from shardreader.chunk_visit import not_downloaded, visit_chunks
 from shardreader.compile_lock import compiling
 from shardreader.errors import (
     ChunkError,
@@ -23,7 +23,7 @@ from shardreader.grid import ChunkGrid, triples
 from shardreader.stored_reader import ConsumeMany
 from shardreader.workers import Workers
 
-__all__ = ["PointRead", "refuse_points"]
+__all__ = ["PointRead", "read_points", "refuse_points"]
 
 
 class PointRead:
@@ -37,8 +37,12 @@ class PointRead:
 
     Attributes
     ----------
-    cells : ndarray of int64, shape (g, 3)
-        The chunks that hold points.
+    cells, shapes : ndarray of int64, shape (g, 3)
+        The chunks that hold points, and their clipped extents.
+    batch : PointBatch
+        The points by chunk.
+    firsts : ndarray of int64, shape (g + 1,)
+        The points of chunk r are ``[firsts[r], firsts[r + 1])`` of the batch.
     """
 
     def __init__(
@@ -68,7 +72,7 @@ class PointRead:
             from shardreader.grouping import group_points
 
         grouped = group_points(self.voxels, self.status, self._grid, workers)
-        self.cells, self._shapes, self._firsts = grouped.cells, grouped.shapes, grouped.firsts
+        self.cells, self.shapes, self.firsts = grouped.cells, grouped.shapes, grouped.firsts
         self.batch = PointBatch(
             grouped.packed, grouped.bits, grouped.order, self._labels, self.status
         )
@@ -78,8 +82,8 @@ class PointRead:
         at = found.status.nonzero()[0]  # OK is 0
         if len(at) == 0:
             return
-        begins = self._firsts[rows[at]]
-        counts = self._firsts[rows[at] + 1] - begins
+        begins = self.firsts[rows[at]]
+        counts = self.firsts[rows[at] + 1] - begins
         before = np.cumsum(counts) - counts
         points = np.arange(int(counts.sum())) + np.repeat(begins - before, counts)
         self.status[self.batch.order[points]] = np.repeat(found.status[at], counts)
@@ -93,10 +97,10 @@ class PointRead:
         """Read the labels of one chunk's points. Raises FormatFault."""
         fault = self._decoder.read_voxels(
             encoded,
-            triples(self._shapes[row : row + 1])[0],
+            triples(self.shapes[row : row + 1])[0],
             self.batch,
-            int(self._firsts[row]),
-            int(self._firsts[row + 1]),
+            int(self.firsts[row]),
+            int(self.firsts[row + 1]),
         )
         if fault is not None:
             self._damaged_in_part.add(row)
@@ -109,7 +113,7 @@ class PointRead:
         if not isinstance(decoder, ManyChunksDecoder):
             return None
         return lambda *chunks: decoder.read_voxels_of_chunks(
-            EncodedChunks(*chunks), self._shapes, self.batch, self._firsts
+            EncodedChunks(*chunks), self.shapes, self.batch, self.firsts
         )
 
     def fail(self, row: int, error: ChunkError) -> None:
@@ -146,7 +150,21 @@ class PointRead:
         return int(points[self.status[points] == status].min())
 
     def _points(self, row: int) -> NDArray[np.int64]:
-        return self.batch.order[self._firsts[row] : self._firsts[row + 1]]
+        return self.batch.order[self.firsts[row] : self.firsts[row + 1]]
+
+
+def read_points(source: ChunkSource, workers: Workers, read: PointRead) -> None:
+    """Read the chunks of all points; what cannot be read is in their status."""
+    visit_chunks(
+        source,
+        workers,
+        len(read.cells),
+        find=lambda rows: source.find(read.cells[rows], workers),
+        settle=read.settle,
+        consume=read.consume,
+        fail=read.fail,
+        consume_many=read.consume_many,
+    )
 
 
 def refuse_points(

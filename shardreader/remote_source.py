@@ -108,8 +108,8 @@ class RemoteSource(ChunkSource):
 
     def _read_ahead(self, remote: RemoteFiles) -> None:
         """Have chunks read by requests that are sent ahead; called once, by the constructor."""
-        reader = self._reader
-        self._reader = RemoteReader(reader.files, reader.cache, reader.most_encoded_bytes, remote)
+        reader = self.reader
+        self.reader = RemoteReader(reader.files, reader.cache, reader.most_encoded_bytes, remote)
 
     def read(
         self,

@@ -99,28 +99,29 @@ class SeenLately:
             self._passed = int(passed[-1])
         return result
 
-    def note(
+    def look(
         self,
         kernel: Callable[..., tuple[int, int]],
         identities: Sequence[Hashable],
         places: Places,
         ratio: int,
         *,
-        even_again: bool,
+        come_now: bool,
     ) -> int:
-        """As `again` in one compiled call; how many come again.
+        """As `again` in one compiled call; how many have come before.
 
         Parameters
         ----------
         kernel : callable
-            `few_chunks_kernels.note`.
+            `few_chunks_kernels.look`.
         places : Places
-            Sizes count `ratio` times. Lengths become -1 for those that come again, else 0.
-        even_again : bool
-            Whether they come now though some of them come again.
+            Sizes count `ratio` times. Without `come_now`, lengths become -1 for those that have
+            come before, else 0.
+        come_now : bool
+            Whether they come now; else it is only asked.
         """
         tokens = np.array([hash((self._name, one)) & _WORD for one in identities], np.uint64)
-        again, self._passed = kernel(
+        before, self._passed = kernel(
             _keys,
             _when,
             tokens,
@@ -131,9 +132,9 @@ class SeenLately:
             ratio,
             self._passed,
             self._most_bytes,
-            even_again,
+            come_now,
         )
-        return again
+        return before
 
     def again_one(self, identity: Hashable, start: int, size: int) -> bool:
         """As `again`, of a single range."""

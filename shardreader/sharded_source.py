@@ -17,7 +17,6 @@ from shardreader.cache import ByteCache
 from shardreader.chunk_source import ChunkSource
 from shardreader.errors import FormatFault, Location, PointStatus, ReadError, ShardError
 from shardreader.found import Found, FoundFile
-from shardreader.kept_chunks import KeptChunk
 from shardreader.minishard_indices import MinishardIndices, Shard
 from shardreader.morton import MORTON_BITS_LIMIT, chunk_ids_of_cells, morton_bits
 from shardreader.seen_lately import Places
@@ -32,7 +31,7 @@ from shardreader.store import FileVersion, Handle, StaleFileError, Store
 from shardreader.stored_reader import TakeWords
 from shardreader.workers import Workers
 
-__all__ = ["ShardedSource"]
+__all__ = ["Runs", "ShardedSource"]
 
 _OK = int(PointStatus.OK)  # to ask the class for it takes longer than to set a row
 _FEW_FILES = 16
@@ -116,15 +115,14 @@ class ShardedSource(ChunkSource):
             shard = Shard(shard_number, name, handle.identity)
             index = self.indices.get(shard, minishard, handle)
             place = None if index is None else index.find_one(chunk_id)
-            return place is not None and self._reader.read_one(handle, *place, take)
+            return place is not None and self.reader.read_one(handle, *place, take)
         finally:
             self.store.let_go(name, handle)
 
     def hold_few(
         self,
         keys: NDArray[np.uint64],
-        runs: list[list[int]],
-        order: NDArray[np.int64],
+        files: dict[int, Runs],
         places: Places,
         handles: list[tuple[str, Handle]],
     ) -> bool:
@@ -134,10 +132,8 @@ class ShardedSource(ChunkSource):
         ----------
         keys : ndarray of uint64, shape (n,)
             Chunk ids.
-        runs : list of [int, int, int]
-            Shard and minishard, and the end in `order` of the chunks in that minishard.
-        order : ndarray of int64, shape (n,)
-            Rows of `keys`, by shard and minishard.
+        files : dict of int to Runs
+            As `by_file` gives them.
         places : Places
             Zeros; files, starts and ends are filled.
         handles : list of (str, Handle)
@@ -153,38 +149,26 @@ class ShardedSource(ChunkSource):
         FormatFault, ShardError, StaleFileError, ReadError
             `find` meets these again, too, and says where.
         """
-        first = 0
-        number = -1
-        for shard_number, minishard, end in runs:
-            if shard_number != number:
-                number, name = shard_number, self._name(shard_number)
-                handle = self.store.hold_present(name)
-                if handle is None:
-                    return False
-                handles.append((name, handle))
-                shard = Shard(number, name, handle.identity)
-            index = self.indices.get(shard, minishard, handle)
-            rows = order[first:end]
-            if index is None or not index.find_all(keys, rows, places.starts, places.ends):
+        for shard_number, runs in files.items():
+            name = self._name(shard_number)
+            handle = self.store.hold_present(name)
+            if handle is None:
                 return False
-            if len(handles) > 1:
-                places.files[rows] = len(handles) - 1
-            first = end
+            file_number = len(handles)
+            handles.append((name, handle))
+            shard = Shard(shard_number, name, handle.identity)
+            for minishard, rows in runs:
+                index = self.indices.get(shard, minishard, handle)
+                if index is None or not index.find_all(keys, rows, places.starts, places.ends):
+                    return False
+                if file_number:
+                    places.files[rows] = file_number
         return True
 
     def let_go(self, handles: list[tuple[str, Handle]]) -> None:
         """The end of what `hold_few` began."""
         for name, handle in handles:
             self.store.let_go(name, handle)
-
-    def few_kept(
-        self,
-        handles: list[tuple[str, Handle]],
-        places: Places,
-        note: Callable[..., tuple[int, int]],
-    ) -> tuple[NDArray[np.uint32], list[KeptChunk]] | None:
-        """As `StoredReader.few_kept`, of what `hold_few` found."""
-        return self._reader.few_kept([handle.identity for _, handle in handles], places, note)
 
     def keys(self, shard_number: int) -> NDArray[np.uint64] | None:
         """All keys of one shard, ascending; None where the shard is not there.
@@ -231,10 +215,10 @@ class ShardedSource(ChunkSource):
         return self.name(self.spec.file_name(shard_number))
 
     def _find(self, found: Found, workers: Workers) -> Found:
-        files = self._by_file(found.keys)
+        files = self.by_file(found.keys)
         found.files = [FoundFile("", None, self.spec.data_encoding)] * len(files)
 
-        def search(item: tuple[int, tuple[int, _Runs]]) -> None:
+        def search(item: tuple[int, tuple[int, Runs]]) -> None:
             file_number, (shard_number, runs) = item
             self._find_in_file(found, file_number, shard_number, runs)
 
@@ -248,13 +232,13 @@ class ShardedSource(ChunkSource):
             self.confirm_copy()
         return found
 
-    def _by_file(self, keys: NDArray[np.uint64]) -> dict[int, _Runs]:
+    def by_file(self, keys: NDArray[np.uint64]) -> dict[int, Runs]:
         """For each shard the minishards that may hold keys, each with the rows of these."""
         slots = self.spec.slots(keys)
         rows: NDArray[np.intp] = (
             np.arange(len(keys)) if len(keys) < 2 else np.lexsort((keys, slots))
         )
-        files: dict[int, _Runs] = {}
+        files: dict[int, Runs] = {}
         for run in _runs(slots[rows], rows):
             slot = int(slots[run[0]])
             shard_number = slot >> self.spec.minishard_bits
@@ -262,7 +246,7 @@ class ShardedSource(ChunkSource):
             files.setdefault(shard_number, []).append((minishard, run))
         return files
 
-    def _find_in_file(self, found: Found, file_number: int, shard_number: int, runs: _Runs) -> None:
+    def _find_in_file(self, found: Found, file_number: int, shard_number: int, runs: Runs) -> None:
         name = self._name(shard_number)
         if file_number:
             for _, rows in runs:
@@ -291,7 +275,7 @@ class ShardedSource(ChunkSource):
                 return
         raise self._unsteady(name)
 
-    def _settle_absent(self, found: Found, file_name: str, runs: _Runs) -> None:
+    def _settle_absent(self, found: Found, file_name: str, runs: Runs) -> None:
         """Whether chunks of a file that is not there are background."""
         none = self.source_has_none(file_name, *parts_of(file_name))
         for _, rows in runs:
@@ -400,7 +384,7 @@ class ShardedSource(ChunkSource):
         return np.sort(np.concatenate(keys))
 
 
-_Runs: TypeAlias = list[tuple[int, NDArray[np.intp]]]
+Runs: TypeAlias = list[tuple[int, NDArray[np.intp]]]
 """Numbers of minishards, each with the rows of its keys."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
@@ -175,18 +175,25 @@ class StoredReader:
 
     def few_kept(
         self,
-        identities: list[FileVersion],
+        identities: Sequence[FileVersion],
         places: Places,
-        note: Callable[..., tuple[int, int]],
+        look: Callable[..., tuple[int, int]],
     ) -> tuple[NDArray[np.uint32], list[KeptChunk]] | None:
         """Those of a few chunks that the cache has, and memory with all of them, by `places`.
 
         Others are read that are new to this reader. None is for `read`: one comes again, and is
         not kept yet. The list has to be held as long as the memory is used.
+
+        Parameters
+        ----------
+        identities : sequence of FileVersion
+            Of the files, by their numbers in `places`.
+        look : callable
+            `few_chunks_kernels.look`.
         """
         if not self.cache.most_bytes:
             return _NOTHING, []
-        if not self._seen.note(note, identities, places, _TYPICAL_RATIO, even_again=False):
+        if not self._seen.look(look, identities, places, _TYPICAL_RATIO, come_now=False):
             return _NOTHING, []
         rows = (places.lengths < 0).nonzero()[0]
         chunks: list[KeptChunk] = []
@@ -197,9 +204,18 @@ class StoredReader:
             if kept is None or not kept.address:
                 return None
             chunks.append(kept)
-        self._seen.note(note, identities, places, _TYPICAL_RATIO, even_again=True)
         words, places.first_words[rows], places.lengths[rows] = words_of_all(chunks)
         return words, chunks
+
+    def few_read(
+        self,
+        identities: Sequence[FileVersion],
+        places: Places,
+        look: Callable[..., tuple[int, int]],
+    ) -> None:
+        """Remember that those were read which `few_kept` was asked about."""
+        if self.cache.most_bytes:
+            self._seen.look(look, identities, places, _TYPICAL_RATIO, come_now=True)
 
     def _again(self, found: Found, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
         if not self.cache.most_bytes or not len(rows):

@@ -16,7 +16,6 @@ from shardreader.after_fork import start_anew_after_fork
 from shardreader.box_read import BoxRead, cells_of, check_output, read_box
 from shardreader.cache import ByteCache
 from shardreader.chunk import make_decoder
-from shardreader.chunk_visit import visit_chunks
 from shardreader.dask_array import ToDask
 from shardreader.errors import OutOfBoundsError
 from shardreader.few_chunks import few_chunks_of
@@ -26,7 +25,7 @@ from shardreader.label_counting import AnyBox
 from shardreader.one_point import one_point_of
 from shardreader.open_files import VolumeFiles, read_volume_files
 from shardreader.pictured import PicturedVolume
-from shardreader.point_read import PointRead, refuse_points
+from shardreader.point_read import PointRead, read_points, refuse_points
 from shardreader.points import points_to_voxels, voxel_box
 from shardreader.segments import SegmentQuestions
 from shardreader.sources import keep_copy, make_source, make_store
@@ -248,7 +247,7 @@ class Volume(ToDask, PicturedVolume, SegmentQuestions):
             check_output(out, shape, self.dtype)
         if voxels.is_empty:
             return np.empty(shape, self.dtype, order="F") if out is None else out
-        array = None if self._few_chunks is None else self._few_chunks.read(voxels, out)
+        array = None if self._few_chunks is None else self._few_chunks.read_box(voxels, out)
         if array is not None:
             return array
         target = BoxRead(self._grid, self._decoder, voxels, self.dtype, self.num_channels, out)
@@ -318,16 +317,8 @@ class Volume(ToDask, PicturedVolume, SegmentQuestions):
             *(self._grid, self._decoder, voxels, status),
             *(self.dtype, self.num_channels, self._workers),
         )
-        visit_chunks(
-            self._source,
-            self._workers,
-            len(read.cells),
-            find=lambda rows: self._source.find(read.cells[rows], self._workers),
-            settle=read.settle,
-            consume=read.consume,
-            fail=read.fail,
-            consume_many=read.consume_many,
-        )
+        if self._few_chunks is None or not self._few_chunks.read_points(read):
+            read_points(self._source, self._workers, read)
         if return_status:
             return read.labels(shape), status.reshape(shape)
         refuse_points(self._source, read, shape, forgive_absent=self._missing == "zero")

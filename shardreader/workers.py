@@ -133,6 +133,8 @@ class _Shared:
             begun -= 1
         for _ in range(begun):
             self._ended.get()
+        # A thread may hold this object a moment longer; the caller's arrays it must not.
+        del self._work
 
 
 class _Pool:
@@ -187,8 +189,7 @@ def _serve(wanted: SimpleQueue[_Shared | None]) -> None:
         if shared is None:
             return
         shared.help()
-        # Until the next one comes nothing of this one is kept, such as the caller's array.
-        del shared
+        del shared  # not kept until the next one comes
 
 
 # At most one pool that nobody uses.

@@ -1,4 +1,4 @@
-"""Boxes of few chunks: the short way says what the long one says, and says nothing else."""
+"""Reads of few chunks: the short way says what the long one says, and says nothing else."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 from fixture_truth import FIXTURES
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from shard_builder import TinyVolume, block_label
 from test_properties import boxes, layouts, specs
 from volumes import Layout, Spec, random_labels, write_volume
@@ -22,6 +23,7 @@ from shardreader import (
     Box,
     ChunkError,
     NotDownloadedError,
+    PointStatus,
     ShardReaderError,
     Volume,
     few_chunks,
@@ -31,6 +33,7 @@ from shardreader import (
 from shardreader.few_chunks import FewChunks
 from shardreader.grid import ChunkGrid
 from shardreader.morton import chunk_ids_of_cells
+from shardreader.point_read import PointRead
 from shardreader.seen_lately import Places, SeenLately
 from shardreader.sharding import ShardingSpec
 
@@ -41,7 +44,7 @@ pytestmark = pytest.mark.skipif(
 
 
 class Ways:
-    """Counts the boxes that went the short way, and those that were left to the long one."""
+    """Counts the reads that went the short way, and those that were left to the long one."""
 
     def __init__(self) -> None:
         self.short = self.long = 0
@@ -50,15 +53,23 @@ class Ways:
 @pytest.fixture
 def ways(monkeypatch: pytest.MonkeyPatch) -> Ways:
     counted = Ways()
-    true_read = FewChunks.read
+    read_box, read_points = FewChunks.read_box, FewChunks.read_points
 
-    def read(self: FewChunks, box: Box, out: Any) -> Any:
-        found = true_read(self, box, out)
-        counted.short += found is not None
-        counted.long += found is None
+    def count(found: Any, is_short: bool) -> Any:
+        counted.short += is_short
+        counted.long += not is_short
         return found
 
-    monkeypatch.setattr(FewChunks, "read", read)
+    def count_box(self: FewChunks, box: Box, out: Any) -> Any:
+        found = read_box(self, box, out)
+        return count(found, found is not None)
+
+    def count_points(self: FewChunks, read: PointRead) -> bool:
+        found = read_points(self, read)
+        return count(found, found)
+
+    monkeypatch.setattr(FewChunks, "read_box", count_box)
+    monkeypatch.setattr(FewChunks, "read_points", count_points)
     return counted
 
 
@@ -71,12 +82,32 @@ def answer(volume: Volume, box: Box) -> Any:
     return voxels.tolist(), voxels.dtype, voxels.strides
 
 
+def answers(volume: Volume, points: NDArray[np.int64]) -> list[Any]:
+    """What a volume says of points, asked in each of the ways; exceptions by their words."""
+    said: list[Any] = []
+    for options in ({}, {"return_status": True}):
+        try:
+            found = volume.lookup(points, units="voxel", **options)
+            parts = found if options else (found,)
+            said.append([(part.tolist(), part.dtype, part.shape) for part in parts])
+        except (ShardReaderError, ValueError) as error:
+            said.append((type(error), str(error)))
+    return said
+
+
 def check_as_long(path: Path, some: list[Box], **options: Any) -> None:
     """Hold the short way to the long one, on volumes just opened and on ones that keep chunks."""
     with open_volume(path, **options) as short, open_volume(path, **options) as long:
         long._few_chunks = None
         for box in some * 3:
             assert answer(short, box) == answer(long, box)
+    with open_volume(path, **options) as short, open_volume(path, **options) as long:
+        long._few_chunks = None
+        for box in some * 2:
+            corners = np.array([box.lower, np.subtract(box.upper, 1)])
+            points = np.random.default_rng(3).integers(corners[0], box.upper, (40, 3))
+            points = np.concatenate([points, corners])
+            assert answers(short, points) == answers(long, points)
 
 
 def boxes_in_tiny(count: int, seed: int = 0) -> list[Box]:
@@ -104,13 +135,14 @@ def test_any_volume_box_and_output(data: st.DataObject) -> None:
         with open_volume(directory, **options) as volume:
             assert volume._few_chunks is not None
             seen_before = False
+            rng = np.random.default_rng(data.draw(st.integers(0, 99)))
             for _ in range(4):
                 box = data.draw(boxes(spec).filter(lambda box: not box.is_empty))
                 layout = data.draw(st.one_of(st.just(Layout()), layouts))
                 out = layout.array(box.shape, volume.dtype)
                 memory = out if out.base is None else out.base
                 between = memory.copy()
-                found = volume._few_chunks.read(box, out)
+                found = volume._few_chunks.read_box(box, out)
                 # A chunk that comes again is left to the long way, which keeps it; and kernels
                 # write to aligned memory alone.
                 assert found is out or seen_before or not few_chunks.FlatOutput.fits(out)
@@ -120,6 +152,9 @@ def test_any_volume_box_and_output(data: st.DataObject) -> None:
                     out[...] = 77
                     assert memory.tobytes() == between.tobytes()
                 np.testing.assert_array_equal(volume.cutout(box), truth)
+                points = rng.integers(spec.voxel_offset, spec.upper, (30, 3))
+                labels = volume.lookup(points, units="voxel")
+                np.testing.assert_array_equal(labels, written.at(points))
                 seen_before = options.get("cache_bytes") != 0
 
 
@@ -171,12 +206,48 @@ def test_what_is_too_large_goes_the_long_way(
     with open_volume(tiny_gzip.path, cache_bytes=0) as volume:
         whole = volume[...]
         assert (ways.short, ways.long) == (1, 0)
-        monkeypatch.setattr(few_chunks, "_MOST_CHUNKS", 31)
+        monkeypatch.setattr(few_chunks, "_MOST_CHUNKS_OF_BOX", 31)
         np.testing.assert_array_equal(volume[...], whole)
-        monkeypatch.setattr(few_chunks, "_MOST_CHUNKS", 32)
+        monkeypatch.setattr(few_chunks, "_MOST_CHUNKS_OF_BOX", 32)
         monkeypatch.setattr(few_chunks, "MOST_CACHED_BYTES", whole.nbytes - 1)
         np.testing.assert_array_equal(volume[...], whole)
         assert (ways.short, ways.long) == (1, 2)
+
+
+def test_points_in_any_order_and_of_any_shape(tiny_gzip: TinyVolume, ways: Ways) -> None:
+    tiny_gzip.write()
+    rng = np.random.default_rng(2)
+    with open_volume(tiny_gzip.path, cache_bytes=0) as volume:
+        whole = volume[...]
+        for count in (2, 3, 40, 5000):
+            points = rng.integers((0, 0, 0), (64, 64, 16), (count, 3))
+            labels = volume.lookup(points, units="voxel")
+            np.testing.assert_array_equal(labels, whole[tuple(points.T)])
+        grid = volume.lookup(points[:4000].reshape(40, 100, 3), units="voxel")
+        np.testing.assert_array_equal(grid.ravel(), labels[:4000])
+        with_bad = np.concatenate([[[-1, 0, 0], [np.nan, 0, 0]], points])
+        found, status = volume.lookup(with_bad, units="voxel", return_status=True)
+        np.testing.assert_array_equal(found[2:], labels)
+        assert (found[:2].tolist(), status[:3].tolist()) == (
+            [0, 0],
+            [PointStatus.OUT_OF_BOUNDS, PointStatus.INVALID, PointStatus.OK],
+        )
+        outside = volume.lookup([[-1, 0, 0]] * 3, units="voxel", return_status=True)
+        assert (outside[1] == PointStatus.OUT_OF_BOUNDS).all()
+    assert (ways.short, ways.long) == (1 + 6, 1)
+
+
+def test_more_files_than_may_be_open_at_once(
+    tiny_gzip: TinyVolume, ways: Ways, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_gzip.write()
+    points = [tiny_gzip.lower(chunk_id) for chunk_id in range(32)]
+    monkeypatch.setattr(few_chunks, "_MOST_FILES", 1)
+    with open_volume(tiny_gzip.path) as volume:
+        labels = volume.lookup(points, units="voxel")
+        assert labels.tolist() == [block_label(chunk_id, 0) for chunk_id in range(32)]
+        assert (volume[...] > 0).all()
+    assert (ways.short, ways.long) == (0, 2)
 
 
 # What is kept
@@ -317,14 +388,18 @@ def test_an_interrupted_read_leaves_the_volume_usable(
 
     with open_volume(tiny_gzip.path, threads=threads) as volume:
         truth = volume[...]
-        kernels = few_chunks._loaded[8]._replace(read_boxes=interrupted)
+        points = np.argwhere(truth > 0)[::31]
         with monkeypatch.context() as patch:
-            patch.setitem(few_chunks._loaded, 8, kernels)
-            with open_volume(tiny_gzip.path, threads=threads) as other:
+            for name in ("read_boxes", "read_points"):
+                patch.setitem(few_chunks._loaded, (name, 8), interrupted)
+            with open_volume(tiny_gzip.path, threads=threads, cache_bytes=0) as other:
                 with pytest.raises(KeyboardInterrupt):
                     other[...]
+                with pytest.raises(KeyboardInterrupt):
+                    other.lookup(points, units="voxel")
                 assert all(handle.users == 0 for handle in other._store._handles.values())
         np.testing.assert_array_equal(volume[...], truth)
+        np.testing.assert_array_equal(volume.lookup(points, units="voxel"), truth[truth > 0][::31])
 
 
 def test_a_closed_volume_refuses(tiny_gzip: TinyVolume) -> None:
@@ -337,10 +412,6 @@ def test_a_closed_volume_refuses(tiny_gzip: TinyVolume) -> None:
 
 
 # The kernels
-
-
-def kernels() -> Any:
-    return few_chunks._loaded.get(8) or few_chunks._load(8)
 
 
 edges = st.one_of(st.sampled_from([1, 2, 64, 128]), st.integers(1, 200))
@@ -377,7 +448,7 @@ def test_plan_box(data: st.DataObject) -> None:
     parts, keys = np.empty((3, count, 3), np.int64), np.empty(count, np.uint64)
     firsts, order = np.zeros((2, count), np.int64)
     runs = np.empty((count, 3), np.uint64)
-    filled = kernels().plan_box(
+    filled = few_chunks._kernel("plan_box")(
         grid.table, grid.grid_size, form, touched.lower, touched.shape, box.lower, box.upper,
         start, strides, parts, firsts, keys, order, runs,
     )  # fmt: skip
@@ -407,30 +478,32 @@ def places_of(starts: Any, sizes: Any) -> Places:
     return places
 
 
-def noted(seen: SeenLately, starts: Any, even_again: bool = False) -> list[int]:
-    """Which of some ranges of 20 bytes, that count as 100, come again."""
+def looked(seen: SeenLately, starts: list[int], *, come_now: bool) -> tuple[int, list[int]]:
+    """How many of some ranges of 20 bytes, that count as 100, have come before, and which."""
     places = places_of(starts, np.full(len(starts), 20))
-    again = seen.note(kernels().note, ["a"], places, 5, even_again=even_again)
-    assert again == np.count_nonzero(places.lengths)
-    return (-places.lengths).tolist()
+    before = seen.look(few_chunks._kernel("look"), ["a"], places, 5, come_now=come_now)
+    return before, (-places.lengths).tolist()
 
 
-def test_note_is_again_of_those_that_are_new() -> None:
+def test_to_look_is_not_to_come() -> None:
     seen = SeenLately(10_000)
-    assert noted(seen, [0, 100, 200]) == [0, 0, 0]
-    assert noted(seen, [200, 300, 0]) == [1, 0, 1]
-    assert noted(seen, [300]) == [0]  # it had come with others, and so had not come
-    assert noted(seen, [300, 400], even_again=True) == [1, 0]
-    assert noted(seen, [400, 500]) == [1, 0]
+    for _ in range(2):
+        assert looked(seen, [0, 100, 200], come_now=False) == (0, [0, 0, 0])
+    assert looked(seen, [0, 100], come_now=True)[0] == 0
+    assert looked(seen, [200, 100, 0], come_now=False) == (2, [0, 1, 1])
+    assert looked(seen, [200, 100, 0], come_now=True)[0] == 2
+    assert looked(seen, [200], come_now=False) == (1, [1])
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(st.lists(st.lists(st.integers(0, 30), max_size=12, unique=True), max_size=30))
-def test_note_and_again_see_the_same(calls: list[list[int]]) -> None:
+def test_look_and_again_see_the_same(calls: list[list[int]]) -> None:
     compiled, plain = SeenLately(1500), SeenLately(1500)
     for starts in calls:
+        _, first = looked(compiled, starts, come_now=False)
+        before, _ = looked(compiled, starts, come_now=True)
         places = places_of(np.array(starts, np.int64), np.full(len(starts), 20))
-        compiled.note(kernels().note, ["a"], places, 5, even_again=True)
         again = plain.again(["a"], places.files, places.starts, np.full(len(starts), 100))
-        assert (-places.lengths).tolist() == again.tolist()
+        assert first == again.tolist()
+        assert before == np.count_nonzero(again)
     assert compiled._passed == plain._passed

@@ -111,7 +111,7 @@ FLOORS = {
     "box_read": 4.0,
     "shards": 4.0,
     "one_point": 4.0,
-    "few_chunks": 4.0,
+    "few_chunks": 4.01,
     "point_read": 4.0,
     "label_scan": 4.05,
     "snapping": 4.05,

@@ -173,7 +173,7 @@ def test_cutouts_into_used_memory_are_the_data(
     tiny_gzip: TinyVolume, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     """Also where chunks are background, few or many of them."""
-    for module in (box_read, large_arrays):
+    for module in (box_read, few_chunks, large_arrays):
         monkeypatch.setattr(module, "MOST_CACHED_BYTES", 0)
     if way == "new":
         monkeypatch.setattr(large_arrays, "_FREE", None)

@@ -231,7 +231,9 @@ def check(data: st.DataObject) -> None:
                 np.testing.assert_array_equal(volume.cutout(box), voxels[part])
                 out = np.zeros(voxels[part].shape, voxels.dtype)
                 np.testing.assert_array_equal(volume.cutout(box, out=out), voxels[part])
-            check_points(volume, form, voxels, rng)
+            for way in (None, few_chunks):
+                volume._few_chunks = way
+                check_points(volume, form, voxels, rng)
 
 
 @QUICK

@@ -148,7 +148,9 @@ def check_volume(data: st.DataObject) -> None:
                 check_box(volume, written, data.draw(boxes(spec)), data.draw(layouts))
             rng = np.random.default_rng(seed)
             points = rng.integers(spec.voxel_offset, spec.upper, size=(60, 3))
-            check_points(volume, written, np.concatenate([points, points[::-3]]))
+            for way in (None, few_chunks):
+                volume._few_chunks = way
+                check_points(volume, written, np.concatenate([points, points[::-3]]))
 
 
 @QUICK

@@ -117,6 +117,7 @@ def test_many_points_of_a_chunk_inflate_it_once(
     rng = np.random.default_rng(0)
     points = rng.integers(0, (64, 64, 16), size=(5000, 3))
     with open_volume(tiny_gzip.write().path, threads=2) as vol:
+        vol._few_chunks = None  # which reads in compiled code that nothing counts
         recorder = Recorder(vol, monkeypatch)
         labels = vol.lookup(points % (16, 16, 8), units="voxel")
         assert recorder.taken() == (3, 2)

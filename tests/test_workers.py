@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import weakref
 
 import pytest
 
@@ -235,3 +236,17 @@ def test_the_process_ends_while_threads_wait_for_work() -> None:
     )
     assert sorted(map(int, done.stdout.split())) == list(range(200))
     assert done.stderr == ""
+
+
+def test_nothing_of_the_caller_is_held_when_run_has_returned() -> None:
+    class Kept:
+        pass
+
+    workers = Workers(3)
+    for _ in range(200):
+        kept = Kept()
+        gone = weakref.ref(kept)
+        workers.run(lambda _, kept=kept: None, range(3))
+        del kept
+        assert gone() is None
+    workers.close()
