@@ -113,7 +113,7 @@ class ChunkCheck:
 
     def sound(
         self,
-        stored: bytes,
+        source: bytes | int,
         starts: NDArray[np.int64],
         ends: NDArray[np.int64],
         data_encoding: str,
@@ -124,9 +124,10 @@ class ChunkCheck:
 
         Parameters
         ----------
-        stored : bytes
+        source : bytes or int
+            What was read, or the descriptor of a file.
         starts, ends : ndarray of int64, shape (n,)
-            Their bytes in `stored`.
+            Their bytes in it.
         cell_shapes : ndarray of int64, shape (n, 3)
         count : ChunkRows, optional
             Counts the labels of those that are, and so follows every code.
@@ -159,10 +160,14 @@ class ChunkCheck:
             inflated_words += int(lengths[done].sum())
             return done
 
+        most = self.most_encoded_bytes
         with usable.workspace() as space:
-            data = np.frombuffer(stored, dtype=np.uint8)
-            most = self.most_encoded_bytes
-            sound = usable.inflate_each(space, data, starts, ends, most, take)
+            if isinstance(source, bytes):
+                data = np.frombuffer(source, dtype=np.uint8)
+                sound = usable.inflate_each(space, data, starts, ends, most, take)
+            else:
+                one_file = np.array([source]), np.zeros(len(starts), dtype=np.int64)
+                sound = usable.read_each(space, *one_file, starts, ends, most, take)
         return sound, 4 * inflated_words
 
     def faces(self, encoded: bytes, cell_shape: Triple, rng: np.random.Generator) -> FaceCounts:

@@ -129,6 +129,8 @@ def _read_some(
     at = np.int64(0)
     count = 0
     row = first
+    # A bad sector fails the reads of those that lie up to here if they are joined.
+    alone_file, alone_end = np.int64(-1), np.int64(0)
     while row < starts.size:
         file, start, end = file_numbers[row], starts[row], ends[row]
         if held[0] != file or start < held[1] or end > held[2]:
@@ -138,7 +140,8 @@ def _read_some(
             reach = end
             later = row + 1
             while (
-                later < starts.size
+                (file != alone_file or start >= alone_end)
+                and later < starts.size
                 and file_numbers[later] == file
                 and reach <= starts[later] <= reach + _GAP
                 and ends[later] - start <= stored.size
@@ -148,7 +151,10 @@ def _read_some(
             held[0] = -1
             target = np.int64(stored.ctypes.data)
             if not read_exactly(pread, descriptors[file], target, reach - start, start):
-                row += 1
+                if reach > end:
+                    alone_file, alone_end = file, reach
+                else:
+                    row += 1
                 continue
             held[0], held[1], held[2] = file, start, reach
         length = inflate_one(

@@ -13,7 +13,7 @@ from shardreader.chunk_check import ChunkCheck, ChunkFault
 from shardreader.cseg.chunk_rows import ChunkRows
 from shardreader.findings import FaceCounts, Finding, FindingKind, ShardTotals
 from shardreader.grid import Triple, triples
-from shardreader.inflate import most_stored_bytes
+from shardreader.inflate import loaded_file_reader, most_stored_bytes
 from shardreader.minishard_check import ShardChunks
 from shardreader.shard_file import CHUNK_GAP_BYTES, FileChecksum, Part, ShardFile
 from shardreader.shard_job import ShardJob
@@ -25,6 +25,8 @@ _CHECKED_ENCODINGS = ("gzip",)
 # Chunks whose block faces are looked at: enough for a judgement, few enough to cost little.
 _LEAST_FACE_CHUNKS, _MOST_FACE_CHUNKS = 4, 64
 _CHUNKS_PER_FACE_CHUNK = 16
+# A tenth of a second of work, between which an interrupt is heard.
+_CHUNKS_AT_ONCE = 1024
 
 
 class LabelRows(Protocol):
@@ -99,12 +101,19 @@ class _ChunksCheck:
         self.face_rows = self._choose_face_rows() if label_rows is None else frozenset()
         fraction = job.cross_check if job.level == "deep" else 0.0
         self.is_crossed = self.rng.random(len(self.rows)) < fraction
+        self.is_plain = ~self.is_crossed
+        self.is_plain[list(self.face_rows)] = False
 
     def run(self, checksum: FileChecksum | None) -> ChunksOutcome:
-        starts, ends = self.chunks.starts[self.rows], self.chunks.ends[self.rows]
+        left = np.arange(len(self.rows))
+        if checksum is None:  # which is of all bytes in their order
+            left = self._left_by_file()
+        rows = self.rows[left]
+        starts, ends = self.chunks.starts[rows], self.chunks.ends[rows]
         parts = self.file.read_parts(starts, ends, gap=CHUNK_GAP_BYTES, checksum=checksum)
-        for _, of_read in groupby(parts, key=lambda part: id(part.data)):
-            for part in self._leave_out_sound(list(of_read)):
+        numbered = (part._replace(row=int(left[part.row])) for part in parts)
+        for _, of_read in groupby(numbered, key=lambda part: id(part.data)):
+            for part in self._left_by_read(list(of_read)):
                 (shape,) = triples(self.shapes[part.row : part.row + 1])
                 fault = self._check(part, shape)
                 if fault is not None:
@@ -118,29 +127,52 @@ class _ChunksCheck:
         )
         return self.outcome
 
-    def _leave_out_sound(self, parts: list[Part]) -> list[Part]:
+    def _left_by_file(self) -> NDArray[np.intp]:
+        """Check all that can be where they lie; the numbers of those that need a closer look."""
+        left = np.ones(len(self.rows), dtype=np.bool_)
+        plain = np.flatnonzero(self.is_plain)
+        if loaded_file_reader() is None:
+            return np.flatnonzero(left)
+        handle = self.file.store.hold(self.file.name, self.file.identity)
+        try:
+            for first in range(0, len(plain), _CHUNKS_AT_ONCE):
+                some = plain[first : first + _CHUNKS_AT_ONCE]
+                rows = self.rows[some]
+                starts, ends = self.chunks.starts[rows], self.chunks.ends[rows]
+                sound = self._sound(handle.descriptor, some, starts, ends)
+                left[some[sound]] = False
+                self.file.read_bytes += int((ends - starts)[sound].sum())
+        finally:
+            self.file.store.let_go(self.file.name, handle)
+        return np.flatnonzero(left)
+
+    def _left_by_read(self, parts: list[Part]) -> list[Part]:
         """The parts of one read that need a closer look than all at once can have."""
-        plain = [
-            part
-            for part in parts
-            if part.error is None
-            and part.row not in self.face_rows
-            and not self.is_crossed[part.row]
-        ]
+        plain = [part for part in parts if part.error is None and self.is_plain[part.row]]
         if not plain:
             return parts
-        rows, starts, ends = np.array([(part.row, part.start, part.end) for part in plain]).T
-        encoding = self.job.spec.data_encoding
+        numbers, starts, ends = np.array([(part.row, part.start, part.end) for part in plain]).T
+        sound = self._sound(plain[0].data, numbers, starts.copy(), ends.copy())
+        left_out = set(numbers[sound].tolist())
+        return [part for part in parts if part.row not in left_out]
+
+    def _sound(
+        self,
+        source: bytes | int,
+        numbers: NDArray[np.intp],
+        starts: NDArray[np.int64],
+        ends: NDArray[np.int64],
+    ) -> NDArray[np.bool_]:
+        """Which of some chunks are without a fault; these are counted."""
         sound, inflated_bytes = self.check.sound(
-            plain[0].data, starts.copy(), ends.copy(), encoding, self.shapes[rows], self.counting
+            source, starts, ends, self.job.spec.data_encoding, self.shapes[numbers], self.counting
         )
         if self.counting is not None and self.label_rows is not None:
-            numbers, labels, voxels = self.counting.take()
-            self.label_rows.add(self.chunks.chunk_ids[self.rows[rows[numbers]]], labels, voxels)
+            rows, labels, voxels = self.counting.take()
+            self.label_rows.add(self.chunks.chunk_ids[self.rows[numbers[rows]]], labels, voxels)
         self.inflated_chunks += int(sound.sum())
         self.inflated_bytes += inflated_bytes
-        left_out = set(rows[sound].tolist())
-        return [part for part in parts if part.row not in left_out]
+        return sound
 
     def _check(self, part: Part, cell_shape: Triple) -> ChunkFault | None:
         if part.error is not None:
