@@ -6,7 +6,7 @@ chunks are made for many. Whatever is unusual, and all that is not a stored chun
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -20,12 +20,14 @@ from shardreader.errors import FormatFault, ShardError
 from shardreader.flat_output import MOST_CACHED_BYTES, FlatOutput
 from shardreader.grid import Box, ChunkGrid
 from shardreader.inflate import loaded_file_reader
+from shardreader.kept_chunks import KeptChunk, words_of_all
 from shardreader.large_arrays import new_array
 from shardreader.morton import chunk_ids_of_cells
 from shardreader.point_read import PointRead
 from shardreader.seen_lately import Places
 from shardreader.sharded_source import Runs, ShardedSource
-from shardreader.store import Handle, StaleFileError
+from shardreader.store import FileVersion, Handle, StaleFileError
+from shardreader.stored_reader import TYPICAL_RATIO
 from shardreader.workers import Workers
 
 __all__ = ["FewChunks", "few_chunks_of"]
@@ -163,10 +165,10 @@ class FewChunks:
             if not self._source.hold_few(keys, files, places, handles):
                 return False
             identities = [handle.identity for _, handle in handles]
-            found = self._source.reader.few_kept(identities, places, _kernel("look"))
-            if found is None:
+            kept = self._kept(identities, places)
+            if kept is None:
                 return False
-            words, _held = found
+            words = _words(kept, places)
             kernel = _kernel(name, self._dtype.itemsize)
             descriptors: NDArray[np.int64] = np.array([handle.descriptor for _, handle in handles])
             source = (
@@ -194,12 +196,43 @@ class FewChunks:
             self._workers.run(work, range(min(threads, self._workers.threads)))
             if not done.all():
                 return False
-            self._source.reader.few_read(identities, places, _kernel("look"))
+            if self._source.reader.cache.most_bytes:
+                self._look(identities, places, come_now=True)
             return True
         except (FormatFault, ShardError, StaleFileError):
             return False  # the walk over chunks meets it too, and says where
         finally:
             self._source.let_go(handles)
+
+    def _kept(self, identities: Sequence[FileVersion], places: Places) -> list[KeptChunk] | None:
+        """Those that the cache has; None where one comes again that it does not have.
+
+        Such a one is for `StoredReader.read`, which keeps it.
+        """
+        cache = self._source.reader.cache
+        if not cache.most_bytes or not self._look(identities, places, come_now=False):
+            return []
+        chunks: list[KeptChunk] = []
+        for row in (places.lengths < 0).nonzero()[0].tolist():
+            identity = identities[int(places.files[row])]
+            kept = cache.get((identity, int(places.starts[row]), int(places.ends[row])))
+            if kept is None or not kept.address:
+                return None
+            chunks.append(kept)
+        return chunks
+
+    def _look(self, identities: Sequence[FileVersion], places: Places, *, come_now: bool) -> int:
+        seen = self._source.reader.seen
+        return seen.look(_kernel("look"), identities, places, TYPICAL_RATIO, come_now=come_now)
+
+
+def _words(chunks: list[KeptChunk], places: Places) -> NDArray[np.uint32]:
+    """Memory with all of the chunks that come again, whose places in it are filled in."""
+    if not chunks:
+        return np.zeros(0, dtype=np.uint32)
+    rows = (places.lengths < 0).nonzero()[0]
+    words, places.first_words[rows], places.lengths[rows] = words_of_all(chunks)
+    return words
 
 
 _loaded: dict[tuple[str, int], Callable[..., Any]] = {}

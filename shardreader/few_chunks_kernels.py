@@ -234,7 +234,8 @@ def _read_boxes(
         row = order[at]
         is_there, encoded = _encoding(source, space, kept, row)
         if not is_there:
-            continue
+            taken[0] = order.size  # what others still begin is of no use
+            return
         status = _decode_box(
             encoded,
             1,
@@ -276,7 +277,8 @@ def _read_points(
         row = order[at]
         is_there, encoded = _encoding(source, space, kept, row)
         if not is_there:
-            continue
+            taken[0] = order.size  # what others still begin is of no use
+            return
         fault = _read_voxels(
             encoded,
             1,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
@@ -15,11 +15,11 @@ from shardreader.found import Found, ReadJob, plan_reads
 from shardreader.inflate import inflate, loaded_file_reader, most_stored_bytes
 from shardreader.kept_chunks import KeptChunk, words_of_all
 from shardreader.kept_chunks import keep as keep_chunk
-from shardreader.seen_lately import Places, SeenLately
-from shardreader.store import FileVersion, Handle, StaleFileError
+from shardreader.seen_lately import SeenLately
+from shardreader.store import Handle, StaleFileError
 from shardreader.workers import Workers
 
-__all__ = ["ConsumeMany", "RangeFiles", "StoredReader", "TakeWords"]
+__all__ = ["TYPICAL_RATIO", "ConsumeMany", "RangeFiles", "StoredReader", "TakeWords"]
 
 # Enough for each worker to take a new one several times, so that all end together.
 _JOBS_PER_WORKER = 4
@@ -29,10 +29,8 @@ _FEW_CHUNKS = 2
 # macOS allows a process 256.
 _MOST_TASK_CHUNKS = 1 << 12
 _MOST_TASK_FILES = 4
-# Labels shrink to about a fifth: what a chunk will cost the cache, before it is known.
-_TYPICAL_RATIO = 5
-
-_NOTHING: NDArray[np.uint32] = np.zeros(0, dtype=np.uint32)
+TYPICAL_RATIO = 5
+"""Labels shrink to about a fifth: what a chunk will cost the cache, before it is known."""
 
 Consume = Callable[[int, bytes], None]
 Fail = Callable[[int, FormatFault], None]
@@ -90,7 +88,7 @@ class StoredReader:
         self.files = files
         self.cache = cache
         self.most_encoded_bytes = most_encoded_bytes
-        self._seen = SeenLately(cache.most_bytes)
+        self.seen = SeenLately(cache.most_bytes)
 
     def read(
         self,
@@ -162,7 +160,7 @@ class StoredReader:
         libdeflate = loaded_file_reader()
         if libdeflate is None:
             return False
-        if self._seen.again_one(handle.identity, start, (end - start) * _TYPICAL_RATIO):
+        if self.seen.again_one(handle.identity, start, (end - start) * TYPICAL_RATIO):
             kept: KeptChunk | None = self.cache.get((handle.identity, start, end))
             if kept is None or not kept.address:
                 return False
@@ -173,57 +171,13 @@ class StoredReader:
             )
             return words is not None and take(words)
 
-    def few_kept(
-        self,
-        identities: Sequence[FileVersion],
-        places: Places,
-        look: Callable[..., tuple[int, int]],
-    ) -> tuple[NDArray[np.uint32], list[KeptChunk]] | None:
-        """Those of a few chunks that the cache has, and memory with all of them, by `places`.
-
-        Others are read that are new to this reader. None is for `read`: one comes again, and is
-        not kept yet. The list has to be held as long as the memory is used.
-
-        Parameters
-        ----------
-        identities : sequence of FileVersion
-            Of the files, by their numbers in `places`.
-        look : callable
-            `few_chunks_kernels.look`.
-        """
-        if not self.cache.most_bytes:
-            return _NOTHING, []
-        if not self._seen.look(look, identities, places, _TYPICAL_RATIO, come_now=False):
-            return _NOTHING, []
-        rows = (places.lengths < 0).nonzero()[0]
-        chunks: list[KeptChunk] = []
-        for row in rows.tolist():
-            identity = identities[int(places.files[row])]
-            place = (identity, int(places.starts[row]), int(places.ends[row]))
-            kept: KeptChunk | None = self.cache.get(place)
-            if kept is None or not kept.address:
-                return None
-            chunks.append(kept)
-        words, places.first_words[rows], places.lengths[rows] = words_of_all(chunks)
-        return words, chunks
-
-    def few_read(
-        self,
-        identities: Sequence[FileVersion],
-        places: Places,
-        look: Callable[..., tuple[int, int]],
-    ) -> None:
-        """Remember that those were read which `few_kept` was asked about."""
-        if self.cache.most_bytes:
-            self._seen.look(look, identities, places, _TYPICAL_RATIO, come_now=True)
-
     def _again(self, found: Found, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
         if not self.cache.most_bytes or not len(rows):
             return np.zeros(len(rows), dtype=np.bool_)
         starts = found.starts[rows]
-        sizes = (found.ends[rows] - starts) * _TYPICAL_RATIO
+        sizes = (found.ends[rows] - starts) * TYPICAL_RATIO
         identities = [file.identity for file in found.files]
-        return self._seen.again(identities, found.file_numbers[rows], starts, sizes)
+        return self.seen.again(identities, found.file_numbers[rows], starts, sizes)
 
     def _serve_cached(
         self,

@@ -14,10 +14,10 @@ import pytest
 from fixture_truth import FIXTURES
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from shard_builder import TinyVolume, block_label
 from test_properties import boxes, layouts, specs
 from volumes import Layout, Spec, random_labels, write_volume
+from ways import Ways, answers
 
 from shardreader import (
     Box,
@@ -41,13 +41,6 @@ pytestmark = pytest.mark.skipif(
     not (libdeflate.usable() and libdeflate.reads_files()),
     reason="here compiled code reads no files, and boxes go the long way",
 )
-
-
-class Ways:
-    """Counts the reads that went the short way, and those that were left to the long one."""
-
-    def __init__(self) -> None:
-        self.short = self.long = 0
 
 
 @pytest.fixture
@@ -80,19 +73,6 @@ def answer(volume: Volume, box: Box) -> Any:
     except ShardReaderError as error:
         return type(error), str(error)
     return voxels.tolist(), voxels.dtype, voxels.strides
-
-
-def answers(volume: Volume, points: NDArray[np.int64]) -> list[Any]:
-    """What a volume says of points, asked in each of the ways; exceptions by their words."""
-    said: list[Any] = []
-    for options in ({}, {"return_status": True}):
-        try:
-            found = volume.lookup(points, units="voxel", **options)
-            parts = found if options else (found,)
-            said.append([(part.tolist(), part.dtype, part.shape) for part in parts])
-        except (ShardReaderError, ValueError) as error:
-            said.append((type(error), str(error)))
-    return said
 
 
 def check_as_long(path: Path, some: list[Box], **options: Any) -> None:
@@ -285,6 +265,20 @@ def test_a_box_of_kept_and_new_chunks(tiny_gzip: TinyVolume, ways: Ways) -> None
 
 
 # What is not as it should be
+
+
+def test_chunks_too_large_for_the_workspace_go_the_long_way(tmp_path: Path, ways: Ways) -> None:
+    spec = Spec(size=(64, 64, 70), chunk_size=(64, 64, 64), block_size=(8, 8, 8))
+    labels = np.random.default_rng(0).integers(1, 1 << 63, spec.size, dtype=np.uint64)
+    written = write_volume(tmp_path, spec, labels=labels)
+    points = np.random.default_rng(1).integers(0, spec.size, (50, 3))
+    with open_volume(tmp_path) as volume:
+        for _ in range(3):
+            np.testing.assert_array_equal(volume[...], labels)
+            np.testing.assert_array_equal(volume.lookup(points, units="voxel"), written.at(points))
+        # What is kept lies in the cache, whatever its size.
+        assert ways.short > 0
+        assert ways.long > 1
 
 
 def test_what_is_not_there(tiny_gzip: TinyVolume) -> None:

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 from fixture_truth import FIXTURES
 from shard_builder import TinyVolume, block_label
+from ways import Ways, answers
 
 from shardreader import (
     NotDownloadedError,
     PointStatus,
-    ShardReaderError,
-    Volume,
     libdeflate,
     open_volume,
 )
@@ -25,13 +24,6 @@ pytestmark = pytest.mark.skipif(
     not (libdeflate.usable() and libdeflate.reads_files()),
     reason="here compiled code reads no files, and points go the long way",
 )
-
-
-class Ways:
-    """Counts the points that went the short way, and those that were left to the long one."""
-
-    def __init__(self) -> None:
-        self.short = self.long = 0
 
 
 @pytest.fixture
@@ -47,19 +39,6 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> Ways:
 
     monkeypatch.setattr(OnePoint, "label", label)
     return counted
-
-
-def answers(volume: Volume, point: Any) -> list[Any]:
-    """What a volume says of one point, asked in each of the ways; exceptions by their words."""
-    said: list[Any] = []
-    for options in ({}, {"return_status": True}):
-        try:
-            answer = volume.lookup(point, units="voxel", **options)
-            parts = answer if options else (answer,)
-            said.append([(part.tolist(), part.dtype, part.shape) for part in parts])
-        except (ShardReaderError, ValueError) as error:
-            said.append((type(error), str(error)))
-    return said
 
 
 def check_as_long(path: Path, points: list[Any], **options: Any) -> None:
