@@ -124,6 +124,8 @@ class SerialClock:
         self.threads = self._workers.threads
         self.seconds = 0.0
         vol._workers = self
+        if vol._few_chunks is not None:
+            vol._few_chunks._workers = self
 
     def run(self, work, items) -> None:
         begin = time.perf_counter()
