@@ -151,7 +151,7 @@ class _Pool:
         """Have as many threads help as it has room for."""
         if len(self._threads) < shared.helpers:
             self._start(shared.helpers)
-        for _ in range(shared.helpers):
+        for _ in range(min(shared.helpers, len(self._threads))):
             self._wanted.put(shared)
 
     def _start(self, count: int) -> None:
