@@ -111,6 +111,11 @@ class ChunkCheck:
         segments = labels != 0
         return labels[segments], counts[segments]
 
+    def takes_many(self, data_encoding: str) -> bool:
+        """Whether `sound` can say anything of chunks of this form."""
+        has_blocks = self.scale.block_size is not None
+        return has_blocks and self.volume.num_channels == 1 and data_encoding == "gzip"
+
     def sound(
         self,
         source: bytes | int,
@@ -139,8 +144,7 @@ class ChunkCheck:
         inflated_bytes : int
         """
         block_size = self.scale.block_size
-        one_channel = block_size is not None and self.volume.num_channels == 1
-        usable = loaded_libdeflate() if one_channel and data_encoding == "gzip" else None
+        usable = loaded_libdeflate() if self.takes_many(data_encoding) else None
         if block_size is None or usable is None:
             return np.zeros(len(starts), dtype=np.bool_), 0
         inflated_words = 0

@@ -131,7 +131,7 @@ class _ChunksCheck:
         """Check all that can be where they lie; the numbers of those that need a closer look."""
         left = np.ones(len(self.rows), dtype=np.bool_)
         plain = np.flatnonzero(self.is_plain)
-        if loaded_file_reader() is None:
+        if not self.check.takes_many(self.job.spec.data_encoding) or not loaded_file_reader():
             return np.flatnonzero(left)
         handle = self.file.store.hold(self.file.name, self.file.identity)
         try:
