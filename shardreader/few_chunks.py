@@ -139,8 +139,6 @@ class FewChunks:
             return False
         keys = chunk_ids_of_cells(read.cells, self._grid.grid_size)
         files = self._source.by_file(keys)
-        if len(files) > _MOST_FILES:
-            return False
         order = np.concatenate([rows for runs in files.values() for _, rows in runs])
         batch = read.batch
         points = (batch.packed, batch.bits, batch.order, batch.labels[0], batch.status, CORRUPT)
@@ -168,7 +166,7 @@ class FewChunks:
             kept = self._kept(identities, places)
             if kept is None:
                 return False
-            words = _words(kept, places)
+            words, _held = kept
             kernel = _kernel(name, self._dtype.itemsize)
             descriptors: NDArray[np.int64] = np.array([handle.descriptor for _, handle in handles])
             source = (
@@ -204,35 +202,31 @@ class FewChunks:
         finally:
             self._source.let_go(handles)
 
-    def _kept(self, identities: Sequence[FileVersion], places: Places) -> list[KeptChunk] | None:
-        """Those that the cache has; None where one comes again that it does not have.
+    def _kept(
+        self, identities: Sequence[FileVersion], places: Places
+    ) -> tuple[NDArray[np.uint32], list[KeptChunk]] | None:
+        """Those that the cache has, and memory with all of them, by `places`.
 
-        Such a one is for `StoredReader.read`, which keeps it.
+        The list has to be held as long as the memory is used. None where one comes again that the
+        cache does not have: that is for `StoredReader.read`, which keeps it.
         """
         cache = self._source.reader.cache
         if not cache.most_bytes or not self._look(identities, places, come_now=False):
-            return []
+            return np.zeros(0, dtype=np.uint32), []
+        rows = (places.lengths < 0).nonzero()[0]
         chunks: list[KeptChunk] = []
-        for row in (places.lengths < 0).nonzero()[0].tolist():
+        for row in rows.tolist():
             identity = identities[int(places.files[row])]
             kept = cache.get((identity, int(places.starts[row]), int(places.ends[row])))
             if kept is None or not kept.address:
                 return None
             chunks.append(kept)
-        return chunks
+        words, places.first_words[rows], places.lengths[rows] = words_of_all(chunks)
+        return words, chunks
 
     def _look(self, identities: Sequence[FileVersion], places: Places, *, come_now: bool) -> int:
         seen = self._source.reader.seen
         return seen.look(_kernel("look"), identities, places, TYPICAL_RATIO, come_now=come_now)
-
-
-def _words(chunks: list[KeptChunk], places: Places) -> NDArray[np.uint32]:
-    """Memory with all of the chunks that come again, whose places in it are filled in."""
-    if not chunks:
-        return np.zeros(0, dtype=np.uint32)
-    rows = (places.lengths < 0).nonzero()[0]
-    words, places.first_words[rows], places.lengths[rows] = words_of_all(chunks)
-    return words
 
 
 _loaded: dict[tuple[str, int], Callable[..., Any]] = {}

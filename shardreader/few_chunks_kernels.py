@@ -183,17 +183,26 @@ def _look(
 
 
 @inlined
-def _encoding(
+def _next_chunk(
     source: Any,
     space: Any,
     kept: NDArray[np.uint32],
-    row: int,
-) -> tuple[bool, NDArray[np.uint32]]:
-    """The encoding of a chunk: from memory, or read and inflated; whether there is any."""
+    order: NDArray[np.int64],
+    taken: NDArray[np.int64],
+) -> tuple[int, NDArray[np.uint32]]:
+    """The next chunk that no thread has begun with, and its encoding; -1 where this one is done.
+
+    A chunk with a length lies in `kept` already. `taken` is what the threads share: how many
+    chunks somebody has begun with.
+    """
     functions, descriptors, most_bytes, files, starts, ends, first_words, lengths = source
     decompressor, stored, arena, words, used = space
+    at = _take_next(np.int64(taken.ctypes.data))
+    if at >= order.size:
+        return np.int64(-1), words[:0]
+    row = order[at]
     if lengths[row] > 0:
-        return True, kept[first_words[row] : first_words[row] + lengths[row]]
+        return row, kept[first_words[row] : first_words[row] + lengths[row]]
     length = inlined_read_one(
         functions[0],
         functions[1],
@@ -206,7 +215,10 @@ def _encoding(
         arena,
         used,
     )
-    return length >= 0 and length & 3 == 0, words[: max(length, 0) >> 2]
+    if length < 0 or length & 3 != 0:
+        taken[0] = order.size  # what others still begin is of no use
+        return np.int64(-1), words[:0]
+    return row, words[: length >> 2]
 
 
 def _read_boxes(
@@ -222,19 +234,10 @@ def _read_boxes(
     out_firsts: NDArray[np.int64],
     strides: Triple,
 ) -> None:
-    """Read, inflate and decode one chunk after the other, beside other threads that do the same.
-
-    A chunk with a length lies in `kept` already. `taken` is what the threads share: how many
-    chunks somebody has begun with.
-    """
+    """Read, inflate and decode one chunk after the other, beside other threads that do the same."""
     while True:
-        at = _take_next(np.int64(taken.ctypes.data))
-        if at >= order.size:
-            return
-        row = order[at]
-        is_there, encoded = _encoding(source, space, kept, row)
-        if not is_there:
-            taken[0] = order.size  # what others still begin is of no use
+        row, encoded = _next_chunk(source, space, kept, order, taken)
+        if row < 0:
             return
         status = _decode_box(
             encoded,
@@ -271,13 +274,8 @@ def _read_points(
 ) -> None:
     """As `_read_boxes`, of the points ``[firsts[row], firsts[row + 1])`` of each chunk."""
     while True:
-        at = _take_next(np.int64(taken.ctypes.data))
-        if at >= order.size:
-            return
-        row = order[at]
-        is_there, encoded = _encoding(source, space, kept, row)
-        if not is_there:
-            taken[0] = order.size  # what others still begin is of no use
+        row, encoded = _next_chunk(source, space, kept, order, taken)
+        if row < 0:
             return
         fault = _read_voxels(
             encoded,
