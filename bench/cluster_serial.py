@@ -25,8 +25,8 @@ import distributed
 import numpy as np
 
 import shardreader
-from shardreader.info import parse_info
-from shardreader.shard_lattice import ShardLattice
+from shardreader.format.info import parse_info
+from shardreader.format.shard_lattice import ShardLattice
 
 ROOT = Path(__file__).parent.parent
 COPY_BYTES = 850e9

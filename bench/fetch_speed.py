@@ -24,9 +24,9 @@ import numpy as np
 import obstore
 from obstore.store import HTTPStore
 
+from shardreader.copies.gsutil_listing import ListedObject
 from shardreader.fetching import fetch
 from shardreader.fetching.source_listing import ScaleListing, SourceReader
-from shardreader.listings import ListedObject
 
 INFO = Path(__file__).resolve().parent.parent / "fixtures/fafb-mini/info"
 KEY = "8.0x8.0x40.0"

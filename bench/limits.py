@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.measure import Side
 from bench.ours import Chunks
-from shardreader.large_arrays import new_array
+from shardreader.reading.large_arrays import new_array
 
 __all__ = ["drop_pages", "gather", "inflate_chunks", "memset", "open_and_inflate", "reads"]
 

@@ -12,11 +12,11 @@ import deflate
 import numpy as np
 
 import shardreader
-from shardreader import cseg, libdeflate
-from shardreader.box_read import cells_of
+from shardreader.decoding import cseg, libdeflate
+from shardreader.decoding.flat_output import FlatOutput
 from shardreader.errors import PointStatus
-from shardreader.flat_output import FlatOutput
-from shardreader.grid import triples
+from shardreader.format.grid import triples
+from shardreader.reading.box_read import cells_of
 
 __all__ = [
     "Chunks",

@@ -9,7 +9,7 @@ import numpy as np
 from bench.errors import CannotMeasure
 from shardreader import Box
 from shardreader.errors import PointStatus
-from shardreader.shard_lattice import ShardLattice
+from shardreader.format.shard_lattice import ShardLattice
 
 __all__ = ["find_region"]
 

@@ -14,11 +14,11 @@ from bench.ours import Chunks, cells_of_points, stored_chunks_of
 from bench.peers import CloudVolume, Ours, Tensorstore
 from bench.questions import BOX_KINDS, QUESTIONS, translating_side
 from bench.scenarios import Scenario
-from shardreader.box_read import cells_of
-from shardreader.large_arrays import drop_kept
-from shardreader.shard_check import ShardJob, check_shard
-from shardreader.shard_extent import shard_cells
-from shardreader.shard_lattice import ShardLattice
+from shardreader.checking.shard_check import ShardJob, check_shard
+from shardreader.format.shard_extent import shard_cells
+from shardreader.format.shard_lattice import ShardLattice
+from shardreader.reading.box_read import cells_of
+from shardreader.reading.large_arrays import drop_kept
 
 __all__ = ["RowRunner", "Setup", "as_row", "failure"]
 

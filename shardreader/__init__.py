@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from shardreader.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from shardreader.adoption import adopt
     from shardreader.errors import (
         ChunkError,
         ClusterError,
@@ -30,12 +29,13 @@ if TYPE_CHECKING:
         UnknownSegmentError,
     )
     from shardreader.fetching import FetchReport, fetch
-    from shardreader.grid import Box
-    from shardreader.label_map import LabelMap
+    from shardreader.fetching.adoption import adopt
+    from shardreader.format.grid import Box
+    from shardreader.labels.label_map import LabelMap
+    from shardreader.labels.snapping import SnapStatus
+    from shardreader.reading.shards import Shards, open_shards
     from shardreader.segment_index import IndexReport, build_index
     from shardreader.segments import IndexCoverage, Segment, SegmentTable
-    from shardreader.shards import Shards, open_shards
-    from shardreader.snapping import SnapStatus
     from shardreader.verification import Report, verify
     from shardreader.volume import Volume, open_volume
 
@@ -73,21 +73,21 @@ __all__ = [
 
 # Loaded when first asked for, so that `python -m shardreader --help` answers at once.
 _HOMES = {
-    "Box": "grid",
+    "Box": "format.grid",
     "FetchReport": "fetching",
-    "LabelMap": "label_map",
+    "LabelMap": "labels.label_map",
     "IndexCoverage": "segments",
     "IndexReport": "segment_index",
     "Report": "verification",
     "Segment": "segments",
     "SegmentTable": "segments",
     "Volume": "volume",
-    "adopt": "adoption",
+    "adopt": "fetching.adoption",
     "build_index": "segment_index",
     "fetch": "fetching",
-    "Shards": "shards",
-    "SnapStatus": "snapping",
-    "open_shards": "shards",
+    "Shards": "reading.shards",
+    "SnapStatus": "labels.snapping",
+    "open_shards": "reading.shards",
     "open_volume": "volume",
     "verify": "verification",
 }

@@ -12,27 +12,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shardreader.after_fork import start_anew_after_fork
-from shardreader.box_read import BoxRead, cells_of, check_output, read_box
-from shardreader.cache import ByteCache
-from shardreader.chunk import make_decoder
-from shardreader.dask_array import ToDask
+from shardreader.chunks.choose_source import keep_copy, make_source, make_store
+from shardreader.cluster.dask_array import ToDask
+from shardreader.decoding.chunk_decoder import make_decoder
 from shardreader.errors import OutOfBoundsError
-from shardreader.few_chunks import few_chunks_of
-from shardreader.grid import Box
-from shardreader.indexing import box_of_index
-from shardreader.label_counting import AnyBox
-from shardreader.one_point import one_point_of
-from shardreader.open_files import VolumeFiles, read_volume_files
-from shardreader.pictured import PicturedVolume
-from shardreader.point_read import PointRead, read_points, refuse_points
-from shardreader.points import points_to_voxels, voxel_box
+from shardreader.format.grid import Box
+from shardreader.labels.label_counting import AnyBox
+from shardreader.pictures.slice_picture import PicturedVolume
+from shardreader.reading.box_read import BoxRead, cells_of, check_output, read_box
+from shardreader.reading.direct_read import few_chunks_of
+from shardreader.reading.indexing import box_of_index
+from shardreader.reading.one_point import one_point_of
+from shardreader.reading.point_read import PointRead, read_points, refuse_points
+from shardreader.reading.points import points_to_voxels, voxel_box
+from shardreader.runtime.after_fork import start_anew_after_fork
+from shardreader.runtime.workers import Workers, cores
 from shardreader.segments import SegmentQuestions
-from shardreader.sources import keep_copy, make_source, make_store
-from shardreader.workers import Workers, cores
+from shardreader.storage.cache import ByteCache
+from shardreader.storage.documents import VolumeFiles, read_volume_files
 
 if TYPE_CHECKING:
-    from shardreader.kept_copy import KeptCopy
+    from shardreader.copies.cache_dir import KeptCopy
 
 __all__ = ["Volume", "open_volume"]
 

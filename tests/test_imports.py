@@ -148,4 +148,4 @@ def test_modules_are_there_without_an_import(name: str) -> None:
 def test_py_typed_is_packaged() -> None:
     files = importlib.resources.files("shardreader")
     assert files.joinpath("py.typed").is_file()
-    assert files.joinpath("manifest_schema.json").is_file()
+    assert files.joinpath("format/manifest_schema.json").is_file()

@@ -19,7 +19,7 @@ from murmurhash_oracle import hash_by_mmh3
 from shard_builder import Shard, encode
 
 from shardreader import Box, PointStatus, Volume, open_volume
-from shardreader.sharding import ShardingSpec
+from shardreader.format.sharding import ShardingSpec
 
 QUICK = settings(
     max_examples=45,

@@ -30,7 +30,7 @@ from shardreader.errors import (
     ShardError,
     ShardReaderError,
 )
-from shardreader.manifest import FileRecord, Manifest, ScaleManifest
+from shardreader.format.manifest import FileRecord, Manifest, ScaleManifest
 
 EMPTY, ABSENT, CORRUPT = PointStatus.EMPTY, PointStatus.NOT_DOWNLOADED, PointStatus.CORRUPT
 FIRST_MINISHARD = range(4)

@@ -12,17 +12,10 @@ from preads import replace_pread
 from shard_builder import Shard
 from volumes import Spec, Written, morton_codes, random_labels, write_volume
 
-from shardreader import (
-    Box,
-    OutOfBoundsError,
-    PointStatus,
-    Volume,
-    cseg,
-    libdeflate,
-    open_volume,
-    stored_reader,
-)
-from shardreader.sharding import ShardingSpec
+from shardreader import Box, OutOfBoundsError, PointStatus, Volume, open_volume
+from shardreader.chunks import stored_reader
+from shardreader.decoding import cseg, libdeflate
+from shardreader.format.sharding import ShardingSpec
 
 SPEC = Spec(voxel_offset=(-7, 3, -100), resolution=(8, 8, 40.5))
 

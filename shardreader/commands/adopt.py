@@ -10,7 +10,7 @@ from shardreader.commands.common import DONE, INCOMPLETE, CommandError, add_volu
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from shardreader.adoption import AdoptedScale, Adoption
+    from shardreader.fetching.adoption import AdoptedScale, Adoption
 
 NAME = "adopt"
 SUMMARY = "write the manifest of a copy that gsutil or another program made"
@@ -52,8 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
-    from shardreader.adoption import adopt_copy
     from shardreader.errors import ShardReaderError
+    from shardreader.fetching.adoption import adopt_copy
 
     try:
         adoption = adopt_copy(

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from shardreader.grid import Box
-    from shardreader.runner import Runner
+    from shardreader.format.grid import Box
+    from shardreader.runtime.runner import Runner
     from shardreader.verification.run import Progress
     from shardreader.volume import Volume
 
@@ -224,7 +224,7 @@ def check_units(arguments: argparse.Namespace, what: str) -> None:
 
 def voxel_box_of(volume: Volume, arguments: argparse.Namespace) -> Box:
     """The voxels that ``--box`` means; a `CommandError` where it has none in the volume."""
-    from shardreader.points import voxel_box
+    from shardreader.reading.points import voxel_box
 
     corners = (arguments.box[:3], arguments.box[3:])
     try:
@@ -254,7 +254,7 @@ def opened_runner(arguments: argparse.Namespace, directory: str) -> Iterator[Run
     ------
     CommandError
     """
-    from shardreader.dask_runner import connect, disconnect, make_runner
+    from shardreader.cluster.dask_runner import connect, disconnect, make_runner
     from shardreader.errors import ShardReaderError
 
     if arguments.dask is None:
@@ -324,7 +324,7 @@ def progress(
     shares_terminal : bool
         Whether the answer goes to standard output; a bar would be mixed into it on a terminal.
     """
-    from shardreader.progress_bar import progress_bar
+    from shardreader.runtime.progress_bar import progress_bar
 
     mixed = shares_terminal and sys.stdout.isatty()
     with progress_bar(total, unit, wanted=not mixed) as show:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from shardreader.grid import Box
+    from shardreader.format.grid import Box
     from shardreader.volume import Volume
 
 NAME = "cutout"
@@ -70,8 +70,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     from shardreader.errors import NotDownloadedError
-    from shardreader.image_files import Image, ImageFileError, image_format, write_image, z_slabs
-    from shardreader.output_file import replacing
+    from shardreader.pictures.image_files import (
+        Image,
+        ImageFileError,
+        image_format,
+        write_image,
+        z_slabs,
+    )
+    from shardreader.runtime.output_file import replacing
 
     check_units(arguments, "box")
     try:

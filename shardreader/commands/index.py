@@ -65,10 +65,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     from shardreader.errors import ClusterError, ReadError, ShardReaderError
-    from shardreader.open_files import read_volume_files
+    from shardreader.runtime.workers import cores
     from shardreader.segment_index.build_lock import IndexLockedError
     from shardreader.segment_index.building import Build
-    from shardreader.workers import cores
+    from shardreader.storage.documents import read_volume_files
 
     try:
         files = read_volume_files(arguments.volume, arguments.scale, None)

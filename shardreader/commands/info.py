@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from shardreader.commands.common import DONE, CommandError, add_any_volume, add_scale
 
 if TYPE_CHECKING:
-    from shardreader.copy_summary import CopySummary
-    from shardreader.info import ScaleInfo, VolumeInfo
-    from shardreader.manifest import Manifest
-    from shardreader.sharding import ShardingSpec
+    from shardreader.copies.copy_summary import CopySummary
+    from shardreader.format.info import ScaleInfo, VolumeInfo
+    from shardreader.format.manifest import Manifest
+    from shardreader.format.sharding import ShardingSpec
 
 NAME = "info"
 SUMMARY = "what a volume is, and how much of it is in this copy"
@@ -40,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     from shardreader.errors import ShardReaderError
-    from shardreader.info import select_scale
-    from shardreader.volume_path import is_remote
+    from shardreader.format.info import select_scale
+    from shardreader.storage.volume_path import is_remote
 
     try:
         is_here = not is_remote(arguments.volume)
@@ -68,13 +68,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _documents(path: str, *, is_here: bool) -> tuple[str, VolumeInfo, Manifest | None]:
     """What to call the volume, its info and its manifest."""
-    from shardreader.open_files import (
+    from shardreader.storage.documents import (
         open_remote,
         read_info,
         read_manifest,
         read_remote_documents,
     )
-    from shardreader.volume_path import directory_of
+    from shardreader.storage.volume_path import directory_of
 
     if is_here:
         directory = directory_of(path)
@@ -98,8 +98,8 @@ def _scale(
     """A scale; what is here of it is counted in a `directory`."""
     from dataclasses import asdict
 
-    from shardreader.copy_summary import summarize_copy
-    from shardreader.shard_geometry import chunks_in_volume
+    from shardreader.copies.copy_summary import summarize_copy
+    from shardreader.format.shard_geometry import chunks_in_volume
 
     sharding = scale.sharding
     copy = exists = None
@@ -138,7 +138,7 @@ def _extensions(sharding: ShardingSpec | None) -> list[str]:
 def _not_supported(volume: VolumeInfo, scale: ScaleInfo, directory: str) -> str | None:
     """Why this version does not read the voxels of a scale; None if it does."""
     from shardreader.errors import InfoError
-    from shardreader.open_files import check_supported
+    from shardreader.storage.documents import check_supported
 
     try:
         check_supported(volume, scale, directory)

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from shardreader.grid import Box
-    from shardreader.label_scan import LabelScan
+    from shardreader.format.grid import Box
+    from shardreader.labels.label_scan import LabelScan
     from shardreader.volume import Volume
 
 NAME = "labels"
@@ -146,7 +146,7 @@ def _print_json(
 def _opened_table(output: str | None) -> Iterator[TextIO]:
     import io
 
-    from shardreader.output_file import replacing
+    from shardreader.runtime.output_file import replacing
 
     if output is None:
         yield sys.stdout

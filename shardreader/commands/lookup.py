@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from shardreader.point_tables import PointBlock, PointTable
-    from shardreader.point_writers import PointWriter
+    from shardreader.tables.point_tables import PointBlock, PointTable
+    from shardreader.tables.point_writers import PointWriter
     from shardreader.volume import Volume
 
 NAME = "lookup"
@@ -94,8 +94,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
-    from shardreader.point_files import PointFileError
-    from shardreader.point_tables import open_points
+    from shardreader.tables.point_tables import open_points
+    from shardreader.tables.text_tables import PointFileError
 
     check_units(arguments, "points")
     _check_output(arguments)
@@ -153,7 +153,7 @@ def _is_parquet(path: str) -> bool:
 
 
 def _check_columns(table: PointTable, label_column: str) -> None:
-    from shardreader.point_writers import STATUS_COLUMN, columns_of
+    from shardreader.tables.point_writers import STATUS_COLUMN, columns_of
 
     columns = columns_of(table)
     if not label_column:
@@ -172,9 +172,9 @@ def _check_columns(table: PointTable, label_column: str) -> None:
 
 @contextmanager
 def _opened_writer(table: PointTable, arguments: argparse.Namespace) -> Iterator[PointWriter]:
-    from shardreader.output_file import replacing
-    from shardreader.parquet_files import ParquetTable, ParquetWriter
-    from shardreader.point_writers import STATUS_COLUMN, NpyWriter, TextWriter
+    from shardreader.runtime.output_file import replacing
+    from shardreader.tables.parquet_tables import ParquetTable, ParquetWriter
+    from shardreader.tables.point_writers import STATUS_COLUMN, NpyWriter, TextWriter
 
     output = arguments.output
     if output is None:

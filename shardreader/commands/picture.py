@@ -22,10 +22,10 @@ from shardreader.commands.common import (
     say,
     segments,
 )
-from shardreader.volume_path import is_remote
+from shardreader.storage.volume_path import is_remote
 
 if TYPE_CHECKING:
-    from shardreader.picture import Picture
+    from shardreader.pictures.picture import Picture
     from shardreader.volume import Volume
 
 NAME = "picture"
@@ -121,11 +121,11 @@ def _take(volume: Volume, arguments: argparse.Namespace) -> Picture:
 
 
 def _write_map(volume: Volume, arguments: argparse.Namespace) -> int:
-    from shardreader.canvas import png_bytes
-    from shardreader.copy_map import read_copy_map
-    from shardreader.copy_picture import draw_copy
-    from shardreader.open_files import read_volume_files
-    from shardreader.output_file import replacing
+    from shardreader.copies.copy_map import read_copy_map
+    from shardreader.pictures.canvas import png_bytes
+    from shardreader.pictures.copy_picture import draw_copy
+    from shardreader.runtime.output_file import replacing
+    from shardreader.storage.documents import read_volume_files
 
     if arguments.box is not None or arguments.segments is not None:
         raise CommandError("--map takes no --box and no --segments: it shows the whole copy")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from shardreader.grid import Box
+    from shardreader.format.grid import Box
     from shardreader.segments import Segment
     from shardreader.volume import Volume
 
@@ -120,8 +120,14 @@ def _tell(volume: Volume, segment: Segment) -> None:
 def _write(volume: Volume, segment: Segment, path: str) -> None:
     import numpy as np
 
-    from shardreader.image_files import Image, ImageFileError, image_format, write_image, z_slabs
-    from shardreader.output_file import replacing
+    from shardreader.pictures.image_files import (
+        Image,
+        ImageFileError,
+        image_format,
+        write_image,
+        z_slabs,
+    )
+    from shardreader.runtime.output_file import replacing
 
     try:
         format_name = image_format(path)

@@ -15,7 +15,7 @@ from shardreader.commands.web import (
 )
 
 if TYPE_CHECKING:
-    from shardreader.serving.served_volume import ServedVolume
+    from shardreader.viewing.served_volume import ServedVolume
 
 NAME = "serve"
 SUMMARY = "serve a local copy to Neuroglancer and other readers"
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     try:
-        from shardreader.serving.server import VolumeServer
+        from shardreader.viewing.server import VolumeServer
     except ImportError as error:
         raise not_installed(error, "serve") from None
     served = served_volume(arguments.volume)
@@ -71,8 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _say_partial(served: ServedVolume) -> None:
     """Warn of what only this package can tell from background."""
-    from shardreader.copy_map import ShardState, read_copy_map
-    from shardreader.open_files import read_volume_files
+    from shardreader.copies.copy_map import ShardState, read_copy_map
+    from shardreader.storage.documents import read_volume_files
 
     for scale in served.scales:
         found = read_copy_map(read_volume_files(served.directory, scale.index, None))

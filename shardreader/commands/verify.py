@@ -22,7 +22,7 @@ from shardreader.commands.common import (
 )
 
 if TYPE_CHECKING:
-    from shardreader.manifest import Manifest
+    from shardreader.format.manifest import Manifest
     from shardreader.verification.run import Question, Verification
     from shardreader.verification.state import State
 
@@ -168,9 +168,9 @@ def _question(arguments: argparse.Namespace) -> Question:
 def _listed(arguments: argparse.Namespace) -> Manifest | None:
     if arguments.listing is None and arguments.source is None:
         return None
-    from shardreader.listed_source import manifest_of, read_source
-    from shardreader.open_files import read_info
-    from shardreader.volume_path import directory_of
+    from shardreader.copies.listed_source import manifest_of, read_source
+    from shardreader.storage.documents import read_info
+    from shardreader.storage.volume_path import directory_of
 
     volume = read_info(directory_of(arguments.volume))
     if arguments.source is not None:

@@ -32,9 +32,9 @@ from shardreader.commands.web import (
 )
 
 if TYPE_CHECKING:
-    from shardreader.serving.served_volume import ServedVolume
     from shardreader.viewing.page import ViewerPage
     from shardreader.viewing.scene import Scene
+    from shardreader.viewing.served_volume import ServedVolume
     from shardreader.volume import Volume
 
 NAME = "view"
@@ -123,7 +123,7 @@ def _show(page: ViewerPage, arguments: argparse.Namespace) -> None:
 
 def _scene(volume: Volume, arguments: argparse.Namespace) -> Scene:
     from shardreader.errors import ShardReaderError
-    from shardreader.point_files import PointFileError
+    from shardreader.tables.text_tables import PointFileError
     from shardreader.viewing.scene import make_scene
 
     try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from shardreader.commands.common import CommandError, say
 
 if TYPE_CHECKING:
-    from shardreader.serving.served_volume import ServedVolume
+    from shardreader.viewing.served_volume import ServedVolume
 
 __all__ = ["add_port", "listen_error", "not_installed", "say_left_out", "served_volume"]
 
@@ -32,7 +32,7 @@ def _port(text: str) -> int:
 def served_volume(path: str) -> ServedVolume:
     """The files of a copy; whatever keeps them from being served is a `CommandError`."""
     from shardreader.errors import ShardReaderError
-    from shardreader.serving.served_volume import ServedVolume
+    from shardreader.viewing.served_volume import ServedVolume
 
     try:
         return ServedVolume(path)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import threading
 
+from shardreader.copies.listed_source import now
 from shardreader.errors import InfoError, ReadError
 from shardreader.fetching.plan import record_of_listed
-from shardreader.fetching.retrying import Patience
 from shardreader.fetching.source_listing import SourceReader, unreachable
-from shardreader.info import ScaleInfo, VolumeInfo
-from shardreader.listed_source import now
-from shardreader.manifest import FileRecord, Manifest, ScaleManifest
-from shardreader.plain_http import RefusedError, TransientError
-from shardreader.remote_store import RemoteStore
-from shardreader.runner import ThreadRunner
-from shardreader.shard_lattice import COUNTABLE_SHARDS, ShardLattice
-from shardreader.source_url import parse_source
+from shardreader.format.info import ScaleInfo, VolumeInfo
+from shardreader.format.manifest import FileRecord, Manifest, ScaleManifest
+from shardreader.format.shard_lattice import COUNTABLE_SHARDS, ShardLattice
+from shardreader.runtime.runner import ThreadRunner
+from shardreader.storage.plain_http import RefusedError, TransientError
+from shardreader.storage.remote_store import RemoteStore
+from shardreader.storage.retrying import Patience
+from shardreader.storage.source_url import parse_source
 
 __all__ = ["ask_source"]
 
@@ -51,7 +51,7 @@ def ask_source(
 
     Examples
     --------
-    >>> from shardreader.open_files import read_info
+    >>> from shardreader.storage.documents import read_info
     >>> manifest, _ = ask_source("fixtures/fafb-mini", read_info("fixtures/fafb-mini"))
     >>> manifest.basis, len(manifest.scales["8.0x8.0x40.0"].files)
     ('listing', 9)

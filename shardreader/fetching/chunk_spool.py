@@ -17,8 +17,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from shardreader.fetching.part_file import open_part, write_all
-from shardreader.fetching.retrying import StoppedError
+from shardreader.runtime.part_file import open_part, write_all
+from shardreader.storage.retrying import StoppedError
 
 __all__ = ["ChunkSpool", "discard_spool", "spool_path"]
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from shardreader.copies.patched_info import write_info
 from shardreader.errors import InfoError, ReadError
 from shardreader.fetching.checksum import require_crc32c
 from shardreader.fetching.drive import begun_bytes, files_in, no_room
@@ -19,22 +20,21 @@ from shardreader.fetching.partial_plan import cost_of, mending, plan_region
 from shardreader.fetching.plan import ScalePlan, plan_scale
 from shardreader.fetching.region import region_request
 from shardreader.fetching.report import FetchProgress, FetchReport
-from shardreader.fetching.retrying import Patience, Throttle
 from shardreader.fetching.run import FetchRun
 from shardreader.fetching.shard_download import Desk
 from shardreader.fetching.source_listing import ScaleListing, SourceReader
 from shardreader.fetching.source_shard import GAP_BYTES
 from shardreader.fetching.state import FetchState
 from shardreader.fetching.target import Target, Wanted, find_target
-from shardreader.grid import Box
-from shardreader.manifest import Manifest
-from shardreader.open_files import read_manifest
-from shardreader.patched_info import write_info
-from shardreader.remote_store import RemoteStore
-from shardreader.runner import ThreadRunner
-from shardreader.shard_lattice import ShardLattice
-from shardreader.source_url import parse_source
-from shardreader.store import read_error
+from shardreader.format.grid import Box
+from shardreader.format.manifest import Manifest
+from shardreader.format.shard_lattice import ShardLattice
+from shardreader.runtime.runner import ThreadRunner
+from shardreader.storage.documents import read_manifest
+from shardreader.storage.local_store import read_error
+from shardreader.storage.remote_store import RemoteStore
+from shardreader.storage.retrying import Patience, Throttle
+from shardreader.storage.source_url import parse_source
 
 __all__ = ["DEFAULT_JOBS", "fetch"]
 

@@ -6,9 +6,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 
-from shardreader.listed_source import now
-from shardreader.manifest import MANIFEST_NAME, FileRecord, Manifest, ScaleManifest
-from shardreader.output_file import replacing
+from shardreader.copies.listed_source import now
+from shardreader.format.manifest import MANIFEST_NAME, FileRecord, Manifest, ScaleManifest
+from shardreader.runtime.output_file import replacing
 
 __all__ = ["ManifestWriter"]
 

@@ -15,29 +15,29 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from shardreader.coverage import Coverage
+from shardreader.copies.partial_shard import PartialShard, read_partial_shard
+from shardreader.copies.shard_writer import NewChunks, merge_shard, write_shard
+from shardreader.decoding.inflate import inflate, most_stored_bytes
 from shardreader.errors import FormatFault, InfoError, ShardError
 from shardreader.fetching.chunk_spool import ChunkSpool, discard_spool
-from shardreader.fetching.part_file import is_occupied
 from shardreader.fetching.region import MOST_IDS, PartialTask
 from shardreader.fetching.request_pool import RequestPool
 from shardreader.fetching.shard_download import Desk, Outcome
-from shardreader.fetching.source_object import SourceObject
 from shardreader.fetching.source_shard import (
     ChunkPlaces,
     head_bytes,
     locate_chunks,
     requests_for,
 )
-from shardreader.inflate import inflate, most_stored_bytes
-from shardreader.manifest import FileRecord
-from shardreader.partial_shard import PartialShard, read_partial_shard
-from shardreader.plain_http import AbsentError, RefusedError, TransientError
-from shardreader.remote_store import ChangedError, ObjectVersion
-from shardreader.shard_files import ShardFiles, parts_of
-from shardreader.shard_writer import NewChunks, merge_shard, write_shard
-from shardreader.sharding import ShardingSpec
-from shardreader.store import LocalStore
+from shardreader.format.coverage import Coverage
+from shardreader.format.manifest import FileRecord
+from shardreader.format.sharding import ShardingSpec
+from shardreader.runtime.part_file import is_occupied
+from shardreader.storage.local_store import LocalStore
+from shardreader.storage.plain_http import AbsentError, RefusedError, TransientError
+from shardreader.storage.remote_store import ChangedError, ObjectVersion
+from shardreader.storage.shard_pairs import ShardFiles, parts_of
+from shardreader.storage.source_object import SourceObject
 
 __all__ = ["Cost", "PartialDownload"]
 

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Mapping
 from dataclasses import replace
 
-from shardreader.coverage import Coverage, read_coverage
 from shardreader.errors import FormatFault, ReadError, ShardReaderError
 from shardreader.fetching.partial_download import Cost, PartialDownload
 from shardreader.fetching.plan import (
@@ -22,12 +21,13 @@ from shardreader.fetching.region import MOST_IDS, PartialTask, Region, largest_e
 from shardreader.fetching.request_pool import RequestPool
 from shardreader.fetching.shard_download import Desk
 from shardreader.fetching.state import ShardRow
-from shardreader.info import ScaleInfo, VolumeInfo
-from shardreader.manifest import FileRecord
-from shardreader.plain_http import AbsentError, StoreError
-from shardreader.runner import ThreadRunner
-from shardreader.shard_lattice import ShardLattice
-from shardreader.store import LocalStore, StaleFileError
+from shardreader.format.coverage import Coverage, read_coverage
+from shardreader.format.info import ScaleInfo, VolumeInfo
+from shardreader.format.manifest import FileRecord
+from shardreader.format.shard_lattice import ShardLattice
+from shardreader.runtime.runner import ThreadRunner
+from shardreader.storage.local_store import LocalStore, StaleFileError
+from shardreader.storage.plain_http import AbsentError, StoreError
 
 __all__ = ["cost_of", "mending", "plan_region"]
 

@@ -9,15 +9,15 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from shardreader.copies.gsutil_listing import ListedObject
 from shardreader.errors import InfoError
 from shardreader.fetching.checksum import base64_of
 from shardreader.fetching.region import PartialTask
 from shardreader.fetching.source_listing import ScaleListing
 from shardreader.fetching.state import ShardRow
-from shardreader.listings import ListedObject
-from shardreader.manifest import FileRecord
-from shardreader.remote_store import ObjectVersion
-from shardreader.shard_lattice import COUNTABLE_SHARDS, ShardLattice
+from shardreader.format.manifest import FileRecord
+from shardreader.format.shard_lattice import COUNTABLE_SHARDS, ShardLattice
+from shardreader.storage.remote_store import ObjectVersion
 
 __all__ = [
     "RANGE_BYTES",
@@ -27,7 +27,6 @@ __all__ = [
     "plan_scale",
     "record_of_listed",
     "same_object",
-    "same_version",
     "whole_record",
 ]
 
@@ -275,15 +274,6 @@ def same_object(listed: ListedObject, version: ObjectVersion) -> bool:
     if listed.etag is not None and version.etag is not None:
         return listed.etag == version.etag
     return True
-
-
-def same_version(one: ObjectVersion, other: ObjectVersion) -> bool:
-    """Whether two replies are about the same version of an object."""
-    if one.size != other.size:
-        return False
-    if one.etag is not None and other.etag is not None:
-        return one.etag == other.etag
-    return one.modified == other.modified
 
 
 def record_of_listed(listed: ListedObject, state: str = "not_fetched") -> FileRecord:

@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shardreader.chunk import make_decoder
-from shardreader.codecs import CODECS
+from shardreader.decoding.chunk_decoder import make_decoder
+from shardreader.decoding.whole_chunk_codecs import CODECS
 from shardreader.errors import InfoError, OutOfBoundsError, PointStatus
-from shardreader.grid import Box
-from shardreader.info import COMPRESSED_SEGMENTATION, ScaleInfo, VolumeInfo
-from shardreader.morton import chunk_ids_of_cells
-from shardreader.point_tables import open_points
-from shardreader.points import points_to_voxels, voxel_box
-from shardreader.shard_extent import shard_cells
-from shardreader.shard_lattice import ShardLattice
+from shardreader.format.grid import Box
+from shardreader.format.info import COMPRESSED_SEGMENTATION, ScaleInfo, VolumeInfo
+from shardreader.format.morton import chunk_ids_of_cells
+from shardreader.format.shard_extent import shard_cells
+from shardreader.format.shard_lattice import ShardLattice
+from shardreader.reading.points import points_to_voxels, voxel_box
+from shardreader.tables.point_tables import open_points
 
 __all__ = [
     "MOST_IDS",

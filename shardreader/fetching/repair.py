@@ -7,8 +7,8 @@ import os
 import posixpath
 
 from shardreader.errors import InfoError
-from shardreader.info import ScaleInfo
-from shardreader.shard_lattice import ShardLattice
+from shardreader.format.info import ScaleInfo
+from shardreader.format.shard_lattice import ShardLattice
 
 __all__ = ["names_to_repair"]
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
-from shardreader.fetching.retrying import StoppedError
+from shardreader.storage.retrying import StoppedError
 
 __all__ = ["RequestPool"]
 

@@ -16,12 +16,12 @@ from shardreader.fetching.plan import ScalePlan, ShardTask, record_of_listed, wh
 from shardreader.fetching.region import PartialTask
 from shardreader.fetching.report import FetchProgress, ShardProblem
 from shardreader.fetching.request_pool import RequestPool
-from shardreader.fetching.retrying import Patience, StoppedError, Throttle
 from shardreader.fetching.shard_download import Desk, Outcome, RowNews, ShardDownload
 from shardreader.fetching.source_listing import SourceReader
 from shardreader.fetching.state import FetchState, ShardRow
-from shardreader.info import ScaleInfo
-from shardreader.manifest import FileRecord
+from shardreader.format.info import ScaleInfo
+from shardreader.format.manifest import FileRecord
+from shardreader.storage.retrying import Patience, StoppedError, Throttle
 
 __all__ = ["FetchRun", "Tally"]
 

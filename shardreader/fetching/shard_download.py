@@ -14,22 +14,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from shardreader.copies.gsutil_listing import ListedObject
 from shardreader.errors import ReadError
 from shardreader.fetching.checksum import base64_of, extend_crc32c
 from shardreader.fetching.chunk_spool import discard_spool
-from shardreader.fetching.part_file import is_occupied, open_part, write_all
-from shardreader.fetching.plan import RANGE_BYTES, ShardTask, same_object, same_version
-from shardreader.fetching.retrying import Patience, StoppedError, Throttle
+from shardreader.fetching.plan import RANGE_BYTES, ShardTask, same_object
 from shardreader.fetching.source_listing import SourceReader
-from shardreader.fetching.source_object import strong_etag
 from shardreader.fetching.state import ShardRow, whole_row
 from shardreader.fetching.structure import PARTIAL, structure_faults
-from shardreader.info import ScaleInfo
-from shardreader.listings import ListedObject
-from shardreader.manifest import FileRecord
-from shardreader.output_file import sync_directory
-from shardreader.plain_http import AbsentError, RefusedError, TransientError
-from shardreader.remote_store import ChangedError, ObjectVersion
+from shardreader.format.info import ScaleInfo
+from shardreader.format.manifest import FileRecord
+from shardreader.runtime.output_file import sync_directory
+from shardreader.runtime.part_file import is_occupied, open_part, write_all
+from shardreader.storage.plain_http import AbsentError, RefusedError, TransientError
+from shardreader.storage.remote_store import ChangedError, ObjectVersion, same_version
+from shardreader.storage.retrying import Patience, StoppedError, Throttle
+from shardreader.storage.source_object import strong_etag
 
 __all__ = ["Desk", "Outcome", "RowNews", "ShardDownload"]
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from shardreader.copies.gsutil_listing import ListedObject
 from shardreader.errors import InfoError, ReadError
-from shardreader.fetching.retrying import Patience
-from shardreader.info import VolumeInfo, parse_info
-from shardreader.listings import ListedObject
-from shardreader.open_files import INFO_BYTES_LIMIT
-from shardreader.plain_http import (
+from shardreader.format.info import VolumeInfo, parse_info
+from shardreader.format.shard_lattice import ShardLattice
+from shardreader.storage.documents import INFO_BYTES_LIMIT
+from shardreader.storage.plain_http import (
     AbsentError,
     Answer,
     RefusedError,
@@ -24,8 +24,8 @@ from shardreader.plain_http import (
     is_checksum,
     plain_url,
 )
-from shardreader.remote_store import ObjectVersion, RemoteStore, gcs_endpoint
-from shardreader.shard_lattice import ShardLattice
+from shardreader.storage.remote_store import ObjectVersion, RemoteStore, gcs_endpoint
+from shardreader.storage.retrying import Patience
 
 __all__ = ["ScaleListing", "SourceReader", "safe_key", "unreachable"]
 

@@ -12,22 +12,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shardreader.byterange import ByteRange, join_ranges
-from shardreader.coverage import COVERAGE_HEADER_BYTES, Coverage, read_coverage
+from shardreader.copies.partial_shard import MOST_SHARD_INDEX_BYTES
+from shardreader.decoding.inflate import inflate, most_stored_bytes
 from shardreader.errors import FormatFault
 from shardreader.fetching.request_pool import RequestPool
-from shardreader.fetching.source_object import SourceObject
-from shardreader.inflate import inflate, most_stored_bytes
-from shardreader.info import ScaleInfo
-from shardreader.morton import morton_bits
-from shardreader.partial_shard import MOST_SHARD_INDEX_BYTES
-from shardreader.shard_index import (
+from shardreader.format.byterange import ByteRange, join_ranges
+from shardreader.format.coverage import COVERAGE_HEADER_BYTES, Coverage, read_coverage
+from shardreader.format.info import ScaleInfo
+from shardreader.format.morton import morton_bits
+from shardreader.format.shard_index import (
     MinishardIndex,
     decode_minishard_index,
     minishard_index_range,
     most_minishard_index_bytes,
 )
-from shardreader.sharding import ShardingSpec
+from shardreader.format.sharding import ShardingSpec
+from shardreader.storage.source_object import SourceObject
 
 __all__ = [
     "GAP_BYTES",

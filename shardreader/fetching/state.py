@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from shardreader.copies.gsutil_listing import ListedObject
 from shardreader.errors import InfoError, ReadError
-from shardreader.listings import ListedObject
-from shardreader.remote_store import ObjectVersion
+from shardreader.storage.remote_store import ObjectVersion
 
 __all__ = ["STATE_NAME", "FetchState", "ShardRow", "whole_row"]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from shardreader.findings import FindingKind, Severity
-from shardreader.info import ScaleInfo
-from shardreader.shard_file import ShardFile
-from shardreader.shard_index_check import check_indices
-from shardreader.store import LocalStore, StaleFileError
+from shardreader.checking.checked_file import ShardFile
+from shardreader.checking.findings import FindingKind, Severity
+from shardreader.checking.shard_index_check import check_indices
+from shardreader.format.info import ScaleInfo
+from shardreader.storage.local_store import LocalStore, StaleFileError
 
 __all__ = ["PARTIAL", "structure_faults"]
 
@@ -51,7 +51,7 @@ def structure_faults(
 
     Examples
     --------
-    >>> from shardreader.open_files import read_info
+    >>> from shardreader.storage.documents import read_info
     >>> structure_faults("fixtures/fafb-mini", read_info("fixtures/fafb-mini").scales[0], 0x02fa)
     []
     """

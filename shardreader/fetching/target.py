@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from shardreader.copies.patched_info import check_same_volume
 from shardreader.errors import InfoError
 from shardreader.fetching.region import Region, RegionRequest
 from shardreader.fetching.repair import names_to_repair
 from shardreader.fetching.source_listing import SourceReader, safe_key
-from shardreader.info import ScaleInfo, VolumeInfo, select_scale
-from shardreader.patched_info import check_same_volume
-from shardreader.shard_lattice import ShardLattice
-from shardreader.volume_path import directory_of
+from shardreader.format.info import ScaleInfo, VolumeInfo, select_scale
+from shardreader.format.shard_lattice import ShardLattice
+from shardreader.storage.volume_path import directory_of
 
 __all__ = ["Target", "Wanted", "find_target"]
 

@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import reduce
 from typing import Any
 
-from shardreader.dask_runner import make_runner
+from shardreader.checking.findings import Finding, Severity, ShardTotals
+from shardreader.checking.shard_job import ShardJob
+from shardreader.cluster.dask_runner import make_runner
+from shardreader.copies.listed_source import now
+from shardreader.copies.shard_listing import FileStamp
 from shardreader.errors import OutOfBoundsError, ReadError, SegmentIndexError
-from shardreader.findings import FileStamp, Finding, Severity, ShardTotals
-from shardreader.listed_source import now
-from shardreader.open_files import VolumeFiles, read_volume_files
-from shardreader.runner import Runner
+from shardreader.format.shard_ranges import ShardRanges
+from shardreader.runtime.runner import Runner
+from shardreader.runtime.workers import cores
 from shardreader.segment_index.build_lock import only_build
 from shardreader.segment_index.publishing import Published, publish, remove_other_rows
 from shardreader.segment_index.report import IndexReport
@@ -27,11 +30,9 @@ from shardreader.segments.layout import (
 )
 from shardreader.segments.questions import refuse_form
 from shardreader.segments.standing import IndexedShard, Standing
-from shardreader.shard_job import ShardJob
-from shardreader.shard_ranges import ShardRanges
+from shardreader.storage.documents import VolumeFiles, read_volume_files
 from shardreader.verification.plan import PlannedShard, ScalePlan, Selection, plan_scale
 from shardreader.verification.run import Progress
-from shardreader.workers import cores
 
 __all__ = ["Build", "build_index"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shardreader.findings import Finding, ShardTotals
+from shardreader.checking.findings import Finding, ShardTotals
 from shardreader.segments import IndexCoverage
 
 __all__ = ["IndexReport"]

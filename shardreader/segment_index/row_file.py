@@ -14,8 +14,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from shardreader.format.sharding import ShardingSpec
 from shardreader.segments.engine import cursor, quoted, told
-from shardreader.sharding import ShardingSpec
 
 __all__ = ["RowFile", "read_facts"]
 

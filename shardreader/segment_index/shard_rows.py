@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from shardreader.findings import FileStamp, FindingKind, Severity
-from shardreader.grid import Box
+from shardreader.checking.findings import FindingKind, Severity
+from shardreader.checking.shard_check import ShardJob, check_shard
+from shardreader.copies.shard_listing import FileStamp
+from shardreader.format.grid import Box
 from shardreader.segment_index.row_file import RowFile, read_facts
-from shardreader.shard_check import ShardJob, check_shard
 from shardreader.verification.shard_summary import ShardSummary, summarize
 
 __all__ = ["IndexJob", "ShardRows", "index_shard", "kept_rows"]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shardreader.grid import Box, ChunkGrid, Triple
-from shardreader.morton import cells_of_chunk_ids, chunk_ids_of_cells
+from shardreader.format.grid import Box, ChunkGrid, Triple
+from shardreader.format.morton import cells_of_chunk_ids, chunk_ids_of_cells
 
 __all__ = ["BoxCounts"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from shardreader.shard_ranges import ShardRanges
+from shardreader.format.shard_ranges import ShardRanges
 
 __all__ = ["IndexCoverage"]
 

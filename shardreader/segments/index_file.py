@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shardreader.copies.shard_listing import FileStamp
 from shardreader.errors import SegmentIndexError
-from shardreader.findings import FileStamp
-from shardreader.open_files import VolumeFiles
 from shardreader.segments.engine import connect, cursor, quoted, told
 from shardreader.segments.layout import (
     INDEX_FILE,
@@ -22,7 +21,8 @@ from shardreader.segments.layout import (
     question_digest,
 )
 from shardreader.segments.standing import IndexedShard
-from shardreader.store import FileIdentity, LocalStore
+from shardreader.storage.documents import VolumeFiles
+from shardreader.storage.local_store import FileIdentity, LocalStore
 
 __all__ = ["IndexFile", "IndexSummary"]
 

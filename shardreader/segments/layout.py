@@ -15,9 +15,9 @@ import hashlib
 import os
 from urllib.parse import quote
 
-from shardreader.findings import FileStamp
-from shardreader.info import ScaleInfo
-from shardreader.open_files import VolumeFiles
+from shardreader.copies.shard_listing import FileStamp
+from shardreader.format.info import ScaleInfo
+from shardreader.storage.documents import VolumeFiles
 
 __all__ = [
     "INDEX_DIRECTORY",

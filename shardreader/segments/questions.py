@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardreader.errors import InfoError, UnknownSegmentError
-from shardreader.label_queries import LabelQueries
-from shardreader.open_files import VolumeFiles
+from shardreader.labels.label_queries import LabelQueries
 from shardreader.segments.box_counts import BoxCounts
 from shardreader.segments.index_coverage import IndexCoverage
 from shardreader.segments.index_file import IndexFile
 from shardreader.segments.segment import Segment
 from shardreader.segments.standing import Standing
+from shardreader.storage.documents import VolumeFiles
 
 __all__ = ["SegmentQuestions", "SegmentTable", "refuse_form"]
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardreader.errors import SegmentIndexError
-from shardreader.grid import Box, ChunkGrid, Triple, triples
-from shardreader.morton import cells_of_chunk_ids
+from shardreader.format.grid import Box, ChunkGrid, Triple, triples
+from shardreader.format.morton import cells_of_chunk_ids
 from shardreader.segments.index_coverage import IndexCoverage
 
 __all__ = ["Segment"]

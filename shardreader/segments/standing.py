@@ -8,15 +8,14 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import NamedTuple
 
-from shardreader.findings import FileStamp
-from shardreader.grid import Box
-from shardreader.open_files import VolumeFiles
+from shardreader.copies.shard_listing import FileStamp, ShardListing, list_shards, scale_folder
+from shardreader.format.grid import Box
+from shardreader.format.shard_lattice import COUNTABLE_SHARDS, ShardLattice
+from shardreader.format.shard_ranges import ShardRanges
 from shardreader.segments.index_coverage import IndexCoverage
-from shardreader.shard_files import parts_of
-from shardreader.shard_lattice import COUNTABLE_SHARDS, ShardLattice
-from shardreader.shard_listing import ShardListing, list_shards, scale_folder
-from shardreader.shard_ranges import ShardRanges
-from shardreader.store import read_error
+from shardreader.storage.documents import VolumeFiles
+from shardreader.storage.local_store import read_error
+from shardreader.storage.shard_pairs import parts_of
 
 __all__ = ["IndexedShard", "Standing"]
 

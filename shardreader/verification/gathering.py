@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from shardreader.findings import FaceCounts, Finding, FindingKind, Severity, ShardTotals
-from shardreader.grid import Box
-from shardreader.info import ScaleInfo
-from shardreader.shard_ranges import ShardRanges
+from shardreader.checking.findings import FaceCounts, Finding, FindingKind, Severity, ShardTotals
+from shardreader.format.grid import Box
+from shardreader.format.info import ScaleInfo
+from shardreader.format.shard_ranges import ShardRanges
 from shardreader.verification.plan import ScalePlan
 from shardreader.verification.report import FindingGroup, ScaleReport
 from shardreader.verification.shard_summary import ShardSummary

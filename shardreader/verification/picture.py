@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from html import escape
 from itertools import groupby
 
-from shardreader.grid import Triple
-from shardreader.shard_lattice import ShardLattice
+from shardreader.format.grid import Triple
+from shardreader.format.shard_lattice import ShardLattice
 from shardreader.verification.report import ScaleReport
 
 __all__ = ["COLORS", "draw_shards"]

@@ -10,16 +10,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from shardreader.copy_summary import summarize_copy
-from shardreader.findings import Finding, FindingKind
-from shardreader.grid import Box
-from shardreader.info import ScaleInfo
-from shardreader.manifest import FileRecord, Manifest
-from shardreader.shard_lattice import COUNTABLE_SHARDS, ShardLattice
-from shardreader.shard_listing import list_shards, scale_folder
-from shardreader.shard_ranges import ShardRanges
-from shardreader.sharding import ShardingSpec
-from shardreader.store import read_error
+from shardreader.checking.findings import Finding, FindingKind
+from shardreader.copies.copy_summary import summarize_copy
+from shardreader.copies.shard_listing import list_shards, scale_folder
+from shardreader.format.grid import Box
+from shardreader.format.info import ScaleInfo
+from shardreader.format.manifest import FileRecord, Manifest
+from shardreader.format.shard_lattice import COUNTABLE_SHARDS, ShardLattice
+from shardreader.format.shard_ranges import ShardRanges
+from shardreader.format.sharding import ShardingSpec
+from shardreader.storage.local_store import read_error
 
 __all__ = ["Absent", "PlannedShard", "ScalePlan", "Selection", "check_key", "plan_scale"]
 

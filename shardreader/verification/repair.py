@@ -7,7 +7,7 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from shardreader.findings import Finding, FindingKind, Severity
+from shardreader.checking.findings import Finding, FindingKind, Severity
 
 if TYPE_CHECKING:
     from shardreader.verification.report import Report

@@ -1,6 +1,6 @@
 """What a verification found: plain values, and the JSON document made of them. Floor 5.
 
-The document is described by ``report_schema.json`` in the package.
+The document is described by ``report_schema.json`` beside this file.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from shardreader.findings import Finding, FindingKind, Severity, ShardTotals
-from shardreader.grid import Box
-from shardreader.info import ScaleInfo
-from shardreader.output_file import replacing
-from shardreader.shard_ranges import ShardRanges
+from shardreader.checking.findings import Finding, FindingKind, Severity, ShardTotals
+from shardreader.format.grid import Box
+from shardreader.format.info import ScaleInfo
+from shardreader.format.shard_ranges import ShardRanges
+from shardreader.runtime.output_file import replacing
 from shardreader.verification.repair import repair_advice
 
 __all__ = [

@@ -9,16 +9,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from shardreader.block_faces import implausible_axes
+from shardreader.checking.block_faces import implausible_axes
+from shardreader.checking.findings import Finding, FindingKind
+from shardreader.checking.shard_check import ShardJob, check_shard
+from shardreader.copies.listed_source import now
+from shardreader.copies.shard_listing import FileStamp
 from shardreader.errors import InfoError, ReadError
-from shardreader.findings import FileStamp, Finding, FindingKind
-from shardreader.grid import Box
-from shardreader.info import ScaleInfo, VolumeInfo
-from shardreader.listed_source import now
-from shardreader.manifest import Manifest
-from shardreader.open_files import check_supported
-from shardreader.runner import Runner
-from shardreader.shard_check import ShardJob, check_shard
+from shardreader.format.grid import Box
+from shardreader.format.info import ScaleInfo, VolumeInfo
+from shardreader.format.manifest import Manifest
+from shardreader.runtime.runner import Runner
+from shardreader.storage.documents import check_supported
 from shardreader.verification.gathering import FindingsByKind, ScaleResults
 from shardreader.verification.plan import (
     PlannedShard,

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
-from shardreader.findings import Finding, FindingKind, Severity, ShardResult
-from shardreader.grid import Box
+from shardreader.checking.findings import Finding, FindingKind, Severity, ShardResult
+from shardreader.format.grid import Box
 
 __all__ = ["FINDINGS_KEPT", "ShardSummary", "outermost", "summarize"]
 

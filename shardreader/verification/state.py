@@ -13,8 +13,8 @@ import sqlite3
 import time
 from types import TracebackType
 
+from shardreader.copies.shard_listing import FileStamp
 from shardreader.errors import ReadError
-from shardreader.findings import FileStamp
 from shardreader.verification.shard_summary import ShardSummary
 
 __all__ = ["STATE_NAME", "State", "default_state_path"]

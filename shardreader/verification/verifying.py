@@ -7,21 +7,21 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
-from shardreader.dask_runner import make_runner
+from shardreader.checking.shard_check import LEVELS
+from shardreader.cluster.dask_runner import make_runner
 from shardreader.errors import OutOfBoundsError
-from shardreader.grid import Box
-from shardreader.info import ScaleInfo, select_scale
-from shardreader.manifest import Manifest
-from shardreader.open_files import read_info, read_manifest
-from shardreader.points import voxel_box
-from shardreader.shard_check import LEVELS
-from shardreader.shard_lattice import COUNTABLE_SHARDS, ShardLattice
-from shardreader.shard_ranges import ShardRanges
+from shardreader.format.grid import Box
+from shardreader.format.info import ScaleInfo, select_scale
+from shardreader.format.manifest import Manifest
+from shardreader.format.shard_lattice import COUNTABLE_SHARDS, ShardLattice
+from shardreader.format.shard_ranges import ShardRanges
+from shardreader.reading.points import voxel_box
+from shardreader.storage.documents import read_info, read_manifest
+from shardreader.storage.volume_path import directory_of
 from shardreader.verification.plan import Selection
 from shardreader.verification.report import Report
 from shardreader.verification.run import Progress, Question, Verification
 from shardreader.verification.state import State
-from shardreader.volume_path import directory_of
 
 __all__ = ["ask", "verify"]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from shardreader.checking.findings import Finding, FindingKind, Severity
 from shardreader.errors import Location
-from shardreader.findings import Finding, FindingKind, Severity
-from shardreader.grid import Box
+from shardreader.format.grid import Box
 from shardreader.verification.report import Report, ScaleReport
 
 __all__ = [

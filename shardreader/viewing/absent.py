@@ -6,11 +6,11 @@ from math import prod
 
 import numpy as np
 
-from shardreader.copy_map import CopyMap, ShardState
+from shardreader.copies.copy_map import CopyMap, ShardState
 from shardreader.errors import PointStatus
-from shardreader.grid import Box
-from shardreader.merged_boxes import merged_boxes
-from shardreader.shard_extent import voxels_of_cells
+from shardreader.format.grid import Box
+from shardreader.format.merged_boxes import merged_boxes
+from shardreader.format.shard_extent import voxels_of_cells
 from shardreader.volume import Volume
 
 __all__ = ["absent_boxes"]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardreader.errors import PointStatus
-from shardreader.grid import Box
+from shardreader.format.grid import Box
 
 __all__ = [
     "SEGMENTS",

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardreader.errors import PointStatus
-from shardreader.point_tables import open_points
-from shardreader.points import points_to_voxels
+from shardreader.reading.points import points_to_voxels
+from shardreader.tables.point_tables import open_points
 from shardreader.viewing.layers import Layer, points_layer
 from shardreader.volume import Volume
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from shardreader.serving.served_volume import ServedVolume
-from shardreader.serving.server import LOOPBACK, new_token, volume_rule
+from shardreader.viewing.served_volume import ServedVolume
+from shardreader.viewing.server import LOOPBACK, new_token, volume_rule
 
 __all__ = ["ViewerPage"]
 

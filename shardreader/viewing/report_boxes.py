@@ -8,10 +8,10 @@ import os
 import posixpath
 from collections.abc import Iterator
 
+from shardreader.checking.findings import Finding, Severity
 from shardreader.errors import InfoError
-from shardreader.findings import Finding, Severity
-from shardreader.grid import Box
-from shardreader.info import ScaleInfo, VolumeInfo
+from shardreader.format.grid import Box
+from shardreader.format.info import ScaleInfo, VolumeInfo
 
 __all__ = ["read_damage", "rescaled"]
 

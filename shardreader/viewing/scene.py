@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shardreader.copy_map import CopyMap, ShardState, read_copy_map
+from shardreader.copies.copy_map import CopyMap, ShardState, read_copy_map
 from shardreader.errors import OutOfBoundsError, PointStatus
-from shardreader.grid import Box
-from shardreader.info import ScaleInfo
-from shardreader.open_files import read_volume_files
-from shardreader.points import points_to_voxels
+from shardreader.format.grid import Box
+from shardreader.format.info import ScaleInfo
+from shardreader.reading.points import points_to_voxels
+from shardreader.storage.documents import read_volume_files
 from shardreader.viewing.absent import absent_boxes
 from shardreader.viewing.layers import SEGMENTS, Layer, absent_layer, damage_layer
 from shardreader.viewing.near_points import read_points
