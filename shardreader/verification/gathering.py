@@ -9,8 +9,8 @@ from shardreader.checking.findings import FaceCounts, Finding, FindingKind, Seve
 from shardreader.format.grid import Box
 from shardreader.format.info import ScaleInfo
 from shardreader.format.shard_ranges import ShardRanges
+from shardreader.verification.facts import FindingGroup, ScaleReport
 from shardreader.verification.plan import ScalePlan
-from shardreader.verification.report import FindingGroup, ScaleReport
 from shardreader.verification.shard_summary import ShardSummary
 
 __all__ = ["FindingsByKind", "ScaleResults"]

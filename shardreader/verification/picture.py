@@ -11,7 +11,7 @@ from itertools import groupby
 
 from shardreader.format.grid import Triple
 from shardreader.format.shard_lattice import ShardLattice
-from shardreader.verification.report import ScaleReport
+from shardreader.verification.facts import ScaleReport
 
 __all__ = ["COLORS", "draw_shards"]
 

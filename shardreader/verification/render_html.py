@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from html import escape
 
+from shardreader.verification.facts import ReportFacts, ScaleReport
 from shardreader.verification.picture import COLORS, draw_shards
 from shardreader.verification.repair import repair_advice
-from shardreader.verification.report import Report, ScaleReport
 from shardreader.verification.wording import (
     STATE_TEXTS,
     box_text,
@@ -43,12 +43,12 @@ svg { max-width: 100%; height: auto } svg text { font: 11px system-ui, sans-seri
 """
 
 
-def render_html(report: Report) -> str:
+def render_html(report: ReportFacts) -> str:
     """The report with a picture of the shards of each scale."""
     return "\n".join(_lines(report)) + "\n"
 
 
-def _lines(report: Report) -> Iterator[str]:
+def _lines(report: ReportFacts) -> Iterator[str]:
     yield '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield f"<title>shardreader verify: {escape(report.path)}</title>"
@@ -95,7 +95,7 @@ def _scale(scale: ScaleReport) -> Iterator[str]:
         yield picture
 
 
-def _findings(report: Report) -> Iterator[str]:
+def _findings(report: ReportFacts) -> Iterator[str]:
     if report.groups:
         yield "<h2>Findings</h2>"
     for group in report.groups:
@@ -109,7 +109,7 @@ def _findings(report: Report) -> Iterator[str]:
         yield "</ul>"
 
 
-def _untrusted(report: Report) -> Iterator[str]:
+def _untrusted(report: ReportFacts) -> Iterator[str]:
     boxes = [(scale.key, box) for scale in report.scales for box in scale.untrusted]
     if boxes:
         yield "<h2>Voxels that cannot be trusted</h2>"
@@ -119,7 +119,7 @@ def _untrusted(report: Report) -> Iterator[str]:
         yield "</table>"
 
 
-def _repair(report: Report) -> Iterator[str]:
+def _repair(report: ReportFacts) -> Iterator[str]:
     repair = repair_advice(report)
     if not (repair.copy_again or repair.advice):
         return

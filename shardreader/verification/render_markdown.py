@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from shardreader.verification.facts import ReportFacts
 from shardreader.verification.repair import repair_advice
-from shardreader.verification.report import Report
 from shardreader.verification.wording import (
     STATE_TEXTS,
     box_text,
@@ -20,12 +20,12 @@ from shardreader.verification.wording import (
 __all__ = ["render_markdown"]
 
 
-def render_markdown(report: Report) -> str:
+def render_markdown(report: ReportFacts) -> str:
     """The report as one Markdown document, with all that it lists."""
     return "\n".join(_lines(report)) + "\n"
 
 
-def _lines(report: Report) -> Iterator[str]:
+def _lines(report: ReportFacts) -> Iterator[str]:
     yield "# shardreader verify"
     yield ""
     yield f"**{_plain(verdict(report))}**"
@@ -56,7 +56,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield from _repair(report)
 
 
-def _findings(report: Report) -> Iterator[str]:
+def _findings(report: ReportFacts) -> Iterator[str]:
     if report.groups:
         yield ""
         yield "## Findings"
@@ -73,7 +73,7 @@ def _findings(report: Report) -> Iterator[str]:
             yield f"- ... and {left_out:,} that are counted and not listed"
 
 
-def _untrusted(report: Report) -> Iterator[str]:
+def _untrusted(report: ReportFacts) -> Iterator[str]:
     boxes = [(scale.key, box) for scale in report.scales for box in scale.untrusted]
     if boxes:
         yield ""
@@ -85,7 +85,7 @@ def _untrusted(report: Report) -> Iterator[str]:
             yield f"| {_plain(key)} | {box_text(box)} |"
 
 
-def _repair(report: Report) -> Iterator[str]:
+def _repair(report: ReportFacts) -> Iterator[str]:
     repair = repair_advice(report)
     if not (repair.copy_again or repair.advice):
         return

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from shardreader.verification.facts import ReportFacts, ScaleReport
 from shardreader.verification.repair import repair_advice
-from shardreader.verification.report import Report, ScaleReport
 from shardreader.verification.wording import (
     STATE_TEXTS,
     box_text,
@@ -24,12 +24,12 @@ _SHOWN = 10
 _NAMES_WIDTH = 60
 
 
-def render_text(report: Report) -> str:
+def render_text(report: ReportFacts) -> str:
     """The report in lines; long lists are cut short, and say so."""
     return "\n".join(_lines(report)) + "\n"
 
 
-def _lines(report: Report) -> Iterator[str]:
+def _lines(report: ReportFacts) -> Iterator[str]:
     yield verdict(report)
     yield report.path
     yield _row("level", report.level)
@@ -58,7 +58,7 @@ def _scale(scale: ScaleReport) -> Iterator[str]:
         yield _row(f"{count:,}", f"{STATE_TEXTS[state]}{listed}")
 
 
-def _untrusted(report: Report) -> Iterator[str]:
+def _untrusted(report: ReportFacts) -> Iterator[str]:
     boxes = [(scale.key, box) for scale in report.scales for box in scale.untrusted]
     if boxes:
         yield ""
@@ -66,7 +66,7 @@ def _untrusted(report: Report) -> Iterator[str]:
         yield from _some([f"{key} {box_text(box)}" for key, box in boxes], len(boxes))
 
 
-def _repair(report: Report) -> Iterator[str]:
+def _repair(report: ReportFacts) -> Iterator[str]:
     repair = repair_advice(report)
     if repair.copy_again:
         yield ""

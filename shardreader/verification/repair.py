@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import shlex
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from shardreader.checking.findings import Finding, FindingKind, Severity
-
-if TYPE_CHECKING:
-    from shardreader.verification.report import Report
+from shardreader.verification.facts import ReportFacts
 
 __all__ = ["NOT_AT_SOURCE", "Repair", "repair_advice"]
 
@@ -62,7 +60,7 @@ class Repair:
         }
 
 
-def repair_advice(report: Report) -> Repair:
+def repair_advice(report: ReportFacts) -> Repair:
     """What to do about the findings of a report."""
     advice = [_ADVICE[group.kind] for group in report.groups if group.kind in _ADVICE]
     if any(finding.expected == NOT_AT_SOURCE for finding in report.findings):
@@ -124,7 +122,7 @@ def _is_mended_by_copy(finding: Finding, allow_absent: bool) -> bool:
     return finding.severity is Severity.DAMAGE and finding.expected != NOT_AT_SOURCE
 
 
-def _fetch(source: str, report: Report, key: str) -> str:
+def _fetch(source: str, report: ReportFacts, key: str) -> str:
     saved = os.path.abspath(report.saved_as) if report.saved_as else _UNSAVED
     words = ["shardreader", "fetch", source, report.path, "--scale", key, "--repair", saved]
     return shlex.join(words)

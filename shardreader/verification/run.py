@@ -20,6 +20,7 @@ from shardreader.format.info import ScaleInfo, VolumeInfo
 from shardreader.format.manifest import Manifest
 from shardreader.runtime.runner import Runner
 from shardreader.storage.documents import check_supported
+from shardreader.verification.facts import SourceKnown
 from shardreader.verification.gathering import FindingsByKind, ScaleResults
 from shardreader.verification.plan import (
     PlannedShard,
@@ -29,7 +30,7 @@ from shardreader.verification.plan import (
     plan_scale,
 )
 from shardreader.verification.repair import NOT_AT_SOURCE
-from shardreader.verification.report import Report, SourceKnown
+from shardreader.verification.report import Report
 from shardreader.verification.shard_summary import ShardSummary, summarize
 from shardreader.verification.state import State
 from shardreader.version import __version__

@@ -5,7 +5,7 @@ from __future__ import annotations
 from shardreader.checking.findings import Finding, FindingKind, Severity
 from shardreader.errors import Location
 from shardreader.format.grid import Box
-from shardreader.verification.report import Report, ScaleReport
+from shardreader.verification.facts import ReportFacts, ScaleReport
 
 __all__ = [
     "STATE_TEXTS",
@@ -45,7 +45,7 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def verdict(report: Report) -> str:
+def verdict(report: ReportFacts) -> str:
     """The answer in one line."""
     damage, missing = report.count(Severity.DAMAGE), report.count(Severity.MISSING)
     unread = sum(scale.not_supported is not None for scale in report.scales)
@@ -80,7 +80,7 @@ def verdict(report: Report) -> str:
     return "; ".join(parts)
 
 
-def known_text(report: Report) -> str:
+def known_text(report: ReportFacts) -> str:
     """Who says what the source has."""
     known = report.known
     if known is None:
@@ -89,7 +89,7 @@ def known_text(report: Report) -> str:
     return f"of {source}, by {_BASES[known.basis]}, {known.created}"
 
 
-def totals_lines(report: Report) -> list[tuple[str, str]]:
+def totals_lines(report: ReportFacts) -> list[tuple[str, str]]:
     """Names and values of what was looked at."""
     totals = report.totals
     resumed = f", {report.resumed_shards:,} of them before" if report.resumed_shards else ""
