@@ -247,7 +247,7 @@ def _parse_scale(scale: object, index: int) -> ScaleInfo:
     return ScaleInfo(
         index=index,
         key=_key(scale.get("key"), f"{path}.key"),
-        size=triple(scale.get("size"), f"{path}.size", 0, limit),
+        size=triple(scale.get("size"), f"{path}.size", 1, limit),
         resolution=_resolution(scale.get("resolution"), f"{path}.resolution"),
         voxel_offset=(0, 0, 0)
         if offset is None

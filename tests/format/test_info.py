@@ -178,6 +178,7 @@ SCALE_BROKEN = [
     ("size", "1 2 3"),
     ("size", REMOVED),
     ("size[1]", -1),
+    ("size[1]", 0),
     ("size[2]", 1.5),
     ("size[0]", True),
     ("size[0]", "1"),
@@ -368,14 +369,6 @@ def test_chunk_ids_have_at_most_64_bits():
     with pytest.raises(InfoError, match=r"scales\[0\]\.size: expected chunk ids .* found 65 bits"):
         parse(scale_of(*too_many))
     assert parse(scale_of(*too_many, (("sharding",), None)))
-
-
-def test_a_volume_without_voxels_is_legal():
-    scale = parse(scale_of((("size",), [10, 0, 10]))).scales[0]
-    assert scale.grid.bounds.is_empty
-    assert chunks_in_volume(scale) == 0
-    assert possible_shard_count(scale) == 0
-    assert possible_shards(scale).shape == (0,)
 
 
 # --- the document as bytes
