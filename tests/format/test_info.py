@@ -630,7 +630,6 @@ def hashed_scale_with(size, *bits):
         ((5, 6, 7), (0, 0, 64)),  # too many shards for a bitmap
         ((50, 60, 7), (1, 2, 3)),  # every shard is hit
         ((1, 1, 1), (0, 0, 5)),
-        ((5, 0, 7), (0, 0, 5)),
         ((70, 70, 70), (0, 3, 26)),  # several pieces
     ],
 )
