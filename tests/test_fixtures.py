@@ -30,13 +30,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BUDGET = 5_000_000
+CRACKLE = ("crackle", "crackle-uint16", "unsharded-crackle", "unsharded-crackle-gzip")
 STORES_BACKGROUND = {
     *("cloud-volume", "cloud-volume-uint32", "neuroglancer-scripts"),
     *("unsharded-cloud-volume", "unsharded-cloud-volume-gzip", "unsharded-cloud-volume-gzip-raw"),
+    *CRACKLE,
 }
 
-# tensorstore does not look for `.gz`: it reads them as background.
-NOT_BY_TENSORSTORE = {"unsharded-cloud-volume-gzip", "unsharded-cloud-volume-gzip-raw"}
+# tensorstore does not look for `.gz`: it reads them as background. It does not know crackle.
+NOT_BY_TENSORSTORE = {"unsharded-cloud-volume-gzip", "unsharded-cloud-volume-gzip-raw", *CRACKLE}
 SMALL = [(name, key) for name in small_volume_names() for key in scale_keys(name)]
 small = pytest.mark.parametrize(("name", "key"), SMALL)
 

@@ -40,6 +40,10 @@ _KINDS = {
     faults.ENCODED_VALUES_OFFSET: FindingKind.ENCODED_VALUES_OFFSET,
     faults.CODE: FindingKind.CODE_OUTSIDE_TABLE,
 }
+_KINDS_BY_ENCODING = {
+    "raw": FindingKind.ENCODING_LENGTH,
+    "crackle": FindingKind.ENCODING_STRUCTURE,
+}
 
 
 class ChunkFault(NamedTuple):
@@ -274,11 +278,11 @@ class ChunkCheck:
 
     def _decoded_whole(self, encoded: bytes, cell_shape: Triple) -> NDArray[Any] | ChunkFault:
         shape = (*cell_shape, self.volume.num_channels)
+        encoding = self.scale.encoding
         try:
-            voxels: NDArray[Any] = CODECS[self.scale.encoding].decode(encoded, shape, self._dtype)
+            voxels: NDArray[Any] = CODECS[encoding].decode(encoded, shape, self._dtype)
         except FormatFault as fault:
-            raw = self.scale.encoding == "raw"
-            return _chunk_fault(FindingKind.ENCODING_LENGTH if raw else FindingKind.IMAGE, fault)
+            return _chunk_fault(_KINDS_BY_ENCODING.get(encoding, FindingKind.IMAGE), fault)
         return voxels
 
 

@@ -145,6 +145,11 @@ class FindingKind(str, enum.Enum):
     CHUNK_DECODE = "CHUNK_DECODE", Severity.DAMAGE, "a chunk does not inflate"
     ENCODING_LENGTH = "ENCODING_LENGTH", Severity.DAMAGE, "an encoding has a length that cannot be"
     IMAGE = "IMAGE", Severity.DAMAGE, "an image codec refuses a chunk"
+    ENCODING_STRUCTURE = (
+        "ENCODING_STRUCTURE",
+        Severity.DAMAGE,
+        "a part of an encoding contradicts its header, its checksum or another part",
+    )
     CHANNEL_OFFSET = "CHANNEL_OFFSET", Severity.DAMAGE, "a channel's offset is wrong"
     BLOCK_HEADERS_CUT = "BLOCK_HEADERS_CUT", Severity.DAMAGE, "no room for the block headers"
     ENCODED_BITS = "ENCODED_BITS", Severity.DAMAGE, "a block has an impossible number of bits"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from shardreader.decoding import cseg
 from shardreader.decoding.flat_output import FlatOutput
+from shardreader.decoding.slice_decoder import SliceDecoder
 from shardreader.decoding.whole_chunk_codecs import CODECS, Codec
 from shardreader.errors import FormatFault, PointStatus
 from shardreader.format.grid import Triple
@@ -146,7 +147,11 @@ def make_decoder(volume: VolumeInfo, scale: ScaleInfo) -> ChunkDecoder:
     if scale.encoding == COMPRESSED_SEGMENTATION:
         one_channel = volume.num_channels == 1
         return (ManyChunksDecoder if one_channel else _CompressedSegmentation)(volume, scale)
-    return _WholeChunk(volume, scale, CODECS[scale.encoding])
+    codec = CODECS[scale.encoding]
+    if codec.slices is not None:
+        most = codec.most_encoded_bytes((*scale.chunk_size, volume.num_channels), volume.dtype)
+        return SliceDecoder(codec.slices, most)
+    return _WholeChunk(volume, scale, codec)
 
 
 @lru_cache(maxsize=64)  # volumes are opened again and again

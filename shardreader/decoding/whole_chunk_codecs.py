@@ -1,10 +1,11 @@
 """The encodings that are decoded a whole chunk at a time, one row each. Floor 2.
 
 Specification: volume.md, "Chunk encoding". compressed_segmentation has kernels of its own
-(`shardreader.decoding.cseg`), because it can be decoded in part; what is here cannot.
+(`shardreader.decoding.cseg`), because it can be decoded in blocks; what is here cannot, though
+of crackle single slices along z can.
 
-compresso and crackle are left out: damaged bytes make their decoders (compresso 3.3.3,
-crackle-codec 0.54.0) end the process with a segmentation fault.
+compresso is left out: damaged bytes make its decoder (compresso 3.3.3) end the process with a
+segmentation fault.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from shardreader.decoding import crackle
+from shardreader.decoding.slice_decoder import SliceCodec
 from shardreader.errors import FormatFault, InfoError
 
 __all__ = ["CODECS", "Codec", "require"]
@@ -57,6 +60,8 @@ class Codec:
         The module that it needs, and the extra of this package that brings it.
     limit : str or None
         Why `forms` lacks some that the encoding has.
+    slices : SliceCodec or None
+        What decodes single slices, where the encoding allows that.
     """
 
     decode: Callable[[bytes, Shape, np.dtype[Any]], NDArray[Any]]
@@ -65,6 +70,7 @@ class Codec:
     module: str | None = None
     extra: str | None = None
     limit: str | None = None
+    slices: SliceCodec | None = None
 
 
 def require(encoding: str, data_type: str, num_channels: int, where: str) -> Codec:
@@ -245,6 +251,8 @@ def _voxels_of_pixels(pixels: NDArray[Any], shape: Shape) -> NDArray[Any]:
     return np.asfortranarray(pixels.reshape(-1, shape[3])).reshape(shape, order="F")
 
 
+_CRACKLE = SliceCodec(crackle.decode_box, crackle.decode_slices)
+_LABEL_TYPES = ("uint8", "uint16", "uint32", "uint64")
 _DATA_TYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "float32")
 CODECS: dict[str, Codec] = {
     "raw": Codec(_decode_raw, _most_raw, dict.fromkeys(_DATA_TYPES, _ANY_CHANNELS)),
@@ -255,5 +263,11 @@ CODECS: dict[str, Codec] = {
         {"uint8": (1, 2, 3, 4), "uint16": (1,)},
         *("PIL", "png"),
         limit="Pillow, which decodes it, cuts 16-bit colors to 8 bits",
+    ),
+    "crackle": Codec(
+        _CRACKLE.decode_chunk,
+        crackle.most_encoded_bytes,
+        dict.fromkeys(_LABEL_TYPES, (1,)),
+        slices=_CRACKLE,
     ),
 }

@@ -27,7 +27,7 @@ SHAPES = [(5, 4, 3), (1, 1, 1), (1, 7, 5), (64, 64, 2), (3, 1, 1)]
 IMAGE_FORMS = [
     (encoding, data_type, channels)
     for encoding, codec in CODECS.items()
-    if encoding != "raw"
+    if encoding in ("jpeg", "png")
     for data_type, counts in codec.forms.items()
     for channels in counts or ()
 ]
@@ -256,7 +256,7 @@ def test_a_huge_image_is_refused_by_its_header() -> None:
     assert peak < 1 << 20
 
 
-@pytest.mark.parametrize("encoding", ["jxl", "compresso", "crackle", "fpzip", "zfpc"])
+@pytest.mark.parametrize("encoding", ["jxl", "compresso", "fpzip", "zfpc"])
 def test_an_encoding_without_a_codec_is_refused_by_name(encoding: str) -> None:
     with pytest.raises(
         InfoError, match=f"vol/info: .*'{encoding}' is not supported.*raw, jpeg, png"

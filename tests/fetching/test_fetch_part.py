@@ -476,7 +476,7 @@ WAYS = [
     *("murmurhash", "murmurhash-no-preshift", "murmurhash-one-shard", "murmurhash-preshift-64"),
     *("murmurhash-only-shard-bits", "negative-offset", "primes", "no-minishard-bits", "flat-axis"),
     *("no-preshift", "only-shard-bits", "preshift-64", "more-bits-than-grid", "one-shard"),
-    *("raw-channels", "neuroglancer-scripts", "cloud-volume", "gzip-index-raw-data"),
+    *("raw-channels", "neuroglancer-scripts", "cloud-volume", "gzip-index-raw-data", "crackle"),
 ]
 
 

@@ -1,0 +1,92 @@
+"""Encodings of which single slices along z can be decoded: boxes and points of one chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shardreader.errors import FormatFault, PointStatus
+
+if TYPE_CHECKING:
+    from shardreader.decoding.chunk_decoder import PointBatch
+    from shardreader.decoding.flat_output import FlatOutput
+
+__all__ = ["SliceCodec", "SliceDecoder"]
+
+Triple: TypeAlias = tuple[int, int, int]
+
+
+class SliceCodec(NamedTuple):
+    """The functions of an encoding of one channel; see `decoding.crackle` for what they take.
+
+    Attributes
+    ----------
+    decode_box : callable
+        Writes a box of a chunk to memory of any strides. Raises FormatFault.
+    decode_slices : callable
+        Gives whole slices of a chunk, and the faults of those that are damaged. Raises
+        FormatFault where none can be read.
+    """
+
+    decode_box: Callable[[bytes, Triple, Triple, Triple, NDArray[Any], int, Triple], None]
+    decode_slices: Callable[
+        [bytes, Triple, NDArray[np.int64], np.dtype[Any]],
+        tuple[NDArray[Any], dict[int, FormatFault]],
+    ]
+
+    def decode_chunk(
+        self, encoded: bytes, shape: tuple[int, int, int, int], dtype: np.dtype[Any]
+    ) -> NDArray[Any]:
+        """All voxels of a chunk, as `Codec.decode`."""
+        voxels, faults = self.decode_slices(encoded, shape[:3], np.arange(shape[2]), dtype)
+        for fault in faults.values():
+            raise fault
+        return voxels[..., np.newaxis]
+
+
+class SliceDecoder:
+    """Decodes the slices that are asked for, and no others.
+
+    Parameters
+    ----------
+    codec : SliceCodec
+    most_encoded_bytes : int
+        No encoding that is longer is read.
+    """
+
+    def __init__(self, codec: SliceCodec, most_encoded_bytes: int) -> None:
+        self._codec = codec
+        self.most_encoded_bytes = most_encoded_bytes
+
+    def decode_box(
+        self,
+        encoded: bytes,
+        cell_shape: Triple,
+        lower: Triple,
+        upper: Triple,
+        output: FlatOutput,
+        first: Triple,
+    ) -> None:
+        """As `ChunkDecoder.decode_box`."""
+        self._codec.decode_box(
+            encoded, cell_shape, lower, upper, output.flat, output.at(first), output.strides
+        )
+
+    def read_voxels(
+        self, encoded: bytes, cell_shape: Triple, batch: PointBatch, first: int, last: int
+    ) -> FormatFault | None:
+        """As `ChunkDecoder.read_voxels`."""
+        packed = batch.packed[first:last].astype(np.int64)
+        bits_x, bits_y = batch.bits
+        x = packed & ((1 << bits_x) - 1)
+        y = packed >> bits_x & ((1 << bits_y) - 1)
+        slices, rows = np.unique(packed >> (bits_x + bits_y), return_inverse=True)
+        voxels, faults = self._codec.decode_slices(encoded, cell_shape, slices, batch.labels.dtype)
+        voxels[..., list(faults)] = 0
+        columns = batch.order[first:last]
+        batch.labels[0, columns] = voxels[x, y, rows]
+        batch.status[columns[np.isin(rows, list(faults))]] = PointStatus.CORRUPT
+        return next(iter(faults.values()), None)

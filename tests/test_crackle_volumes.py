@@ -1,0 +1,156 @@
+"""Volumes in crackle encoding through the front door: each command, sound and damaged."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli import run, run_here
+from fixture_truth import FIXTURES, Truth, load_truth
+from PIL import Image
+from shard_builder import Shard
+
+import shardreader
+from shardreader import Box, ChunkError, PointStatus, open_volume
+from shardreader.checking.findings import FindingKind
+from shardreader.format.info import parse_info
+from shardreader.viewing.scene import make_scene
+
+KEY = "8_8_40"
+NAMES = ("crackle", "crackle-uint16", "unsharded-crackle", "unsharded-crackle-gzip")
+each = pytest.mark.parametrize("name", NAMES)
+
+
+def corners(truth: Truth) -> str:
+    return ",".join(map(str, (*truth.origin, *truth.upper)))
+
+
+def box_of(truth: Truth) -> list[object]:
+    return ["--box", corners(truth), "--units", "voxel"]
+
+
+@each
+def test_cutout_lookup_labels(name: str, tmp_path: Path) -> None:
+    truth = load_truth(name, KEY)
+    assert run("cutout", truth.path, *box_of(truth), "-o", tmp_path / "box.npy").returncode == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "box.npy"), truth.labels)
+
+    points = np.random.default_rng(0).integers(truth.origin, truth.upper, (300, 3))
+    table = "x,y,z\n" + "".join(f"{x},{y},{z}\n" for x, y, z in points)
+    (tmp_path / "points.csv").write_text(table)
+    done = run_here("lookup", truth.path, tmp_path / "points.csv", "--units", "voxel")
+    assert done.returncode == 0, done.stderr
+    found = [int(row["segment"]) for row in csv.DictReader(io.StringIO(done.stdout))]
+    assert found == truth.labels[tuple((points - truth.origin).T)].tolist()
+
+    done = run_here("labels", truth.path, *box_of(truth), "--counts")
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    labels, counts = np.unique(truth.labels, return_counts=True)
+    assert [int(row["label"]) for row in rows] == labels.tolist()
+    assert [int(row["voxels"]) for row in rows] == counts.tolist()
+
+
+@each
+def test_picture_view_info(name: str, tmp_path: Path) -> None:
+    truth = load_truth(name, KEY)
+    z = truth.origin[2] + 3
+    output = tmp_path / "slice.png"
+    done = run_here("picture", truth.path, "--slice", f"z={z}", "--units", "voxel", "-o", output)
+    assert done.returncode == 0, done.stderr
+    x, y = truth.labels.shape[:2]
+    colours = np.array(Image.open(output))[:y, :x, :3].reshape(-1, 3)
+    labels = truth.labels[..., 3].T.ravel()
+    for label in np.unique(labels):
+        assert len(np.unique(colours[labels == label], axis=0)) == 1
+
+    with open_volume(truth.path) as volume:
+        place = make_scene(volume).position
+        assert volume.lookup([place], units="voxel", return_status=True)[1] == PointStatus.OK
+    assert "crackle" in run_here("info", truth.path).stdout
+
+
+@pytest.mark.parametrize("name", ["crackle", "crackle-uint16"])
+def test_fetch_a_box_then_verify(name: str, tmp_path: Path) -> None:
+    truth = load_truth(name, KEY)
+    x, y, z = truth.origin
+    part = f"{x},{y},{z},{x + 5},{y + 5},{z + 2}"
+    done = run("fetch", truth.path, tmp_path, "--box", part, "--units", "voxel")
+    assert done.returncode == 0, done.stderr
+    with open_volume(tmp_path) as volume:
+        np.testing.assert_array_equal(
+            volume[x : x + 5, y : y + 5, z : z + 2], truth.labels[:5, :5, :2]
+        )
+    assert run_here("verify", tmp_path, "--allow-absent").returncode == 0
+
+
+def damage_slice(stream: bytes, z: int) -> bytes:
+    """Change the stored checksum of one slice: all else of the stream is sound."""
+    changed = bytearray(stream)
+    slices = int.from_bytes(stream[15:19], "little")
+    changed[len(stream) - 4 * (slices - z)] ^= 0xFF
+    return bytes(changed)
+
+
+def test_damage_in_a_shard(writable: Callable[[str], Path]) -> None:
+    path = writable("crackle")
+    truth = load_truth("crackle", KEY)
+    spec = parse_info((path / "info").read_bytes(), "info").scales[0].sharding
+    file = path / KEY / "0.shard"
+    shard = Shard.parse(file.read_bytes(), spec)
+    chunk = next(iter(shard.chunks))
+    assert chunk == 0
+    shard.chunks[0] = gzip.compress(damage_slice(gzip.decompress(shard.chunks[0]), 3), mtime=0)
+    file.write_bytes(shard.to_bytes())
+    with open_volume(path) as volume:
+        # What does not touch the slice is read.
+        np.testing.assert_array_equal(volume[:16, :16, :3], truth.labels[:16, :16, :3])
+        np.testing.assert_array_equal(volume[:16, :16, 4:8], truth.labels[:16, :16, 4:8])
+        with pytest.raises(ChunkError, match=r"0\.shard.*CRC-32C of .* slice z=3.*expected 0x"):
+            volume[5, 5, 3]
+        points = [[5, 5, 2], [5, 5, 3], [5, 5, 4], [9, 1, 3]]
+        labels, status = volume.lookup(points, units="voxel", return_status=True)
+        assert status.tolist() == [0, PointStatus.CORRUPT, 0, PointStatus.CORRUPT]
+        assert labels.tolist() == [truth.labels[5, 5, 2], 0, truth.labels[5, 5, 4], 0]
+        assert volume.labels(Box((0, 0, 4), (16, 16, 8))).tolist() == (
+            np.unique(truth.labels[:16, :16, 4:8]).tolist()
+        )
+        with pytest.raises(ChunkError):
+            volume.labels(Box((0, 0, 0), (16, 16, 8)))
+    done = run("verify", path, "--json")
+    assert done.returncode == 1
+    assert FindingKind.ENCODING_STRUCTURE.value in json.dumps(json.loads(done.stdout))
+    assert "CRC-32C of the connected components of slice z=3" in done.stdout
+
+
+def test_damage_in_a_chunk_file(writable: Callable[[str], Path]) -> None:
+    path = writable("unsharded-crackle")
+    file = path / KEY / "-5-3_3-11_70-74"
+    file.write_bytes(damage_slice(file.read_bytes(), 0))
+    with open_volume(path) as volume:
+        with pytest.raises(ChunkError, match=r"-5-3_3-11_70-74.*slice z=0"):
+            volume[...]
+        _, status = volume.lookup([[-5, 3, 70], [-5, 3, 71]], units="voxel", return_status=True)
+    assert status.tolist() == [PointStatus.CORRUPT, PointStatus.OK]
+
+
+def test_two_channels_are_refused(writable: Callable[[str], Path]) -> None:
+    path = writable("crackle")
+    info = json.loads((path / "info").read_text())
+    for change, expected in (
+        ({"num_channels": 2}, "of 1 channels, found uint64 of 2"),
+        ({"data_type": "int32"}, "found int32"),
+    ):
+        (path / "info").write_text(json.dumps(info | change))
+        with pytest.raises(shardreader.InfoError, match=expected):
+            open_volume(path)
+
+
+def test_every_fixture_is_here() -> None:
+    assert sorted(p.parent.name for p in FIXTURES.glob("*crackle*/info")) == sorted(NAMES)
