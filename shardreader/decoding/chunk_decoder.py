@@ -67,6 +67,15 @@ class PointBatch:
         self.labels = labels
         self.status = status
 
+    def places(
+        self, first: int, last: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """The x, y and z of the points ``[first, last)``, in voxels from their chunk's first."""
+        packed = self.packed[first:last].astype(np.int64)
+        bits_x, bits_y = self.bits
+        y = packed >> bits_x & ((1 << bits_y) - 1)
+        return packed & ((1 << bits_x) - 1), y, packed >> (bits_x + bits_y)
+
 
 class EncodedChunks(NamedTuple):
     """Encodings in one array, and which rows of a read they belong to; all of shape (k,)."""
@@ -362,12 +371,7 @@ class _WholeChunk:
     ) -> FormatFault | None:
         """As `ChunkDecoder.read_voxels`."""
         voxels = self._decode(encoded, cell_shape)
-        packed = batch.packed[first:last].astype(np.int64)
-        bits_x, bits_y = batch.bits
-        x = packed & ((1 << bits_x) - 1)
-        y = (packed >> bits_x) & ((1 << bits_y) - 1)
-        z = packed >> (bits_x + bits_y)
-        batch.labels[:, batch.order[first:last]] = voxels[x, y, z].T
+        batch.labels[:, batch.order[first:last]] = voxels[batch.places(first, last)].T
         return None
 
     def _decode(self, encoded: bytes, cell_shape: Triple) -> NDArray[Any]:

@@ -79,11 +79,8 @@ class SliceDecoder:
         self, encoded: bytes, cell_shape: Triple, batch: PointBatch, first: int, last: int
     ) -> FormatFault | None:
         """As `ChunkDecoder.read_voxels`."""
-        packed = batch.packed[first:last].astype(np.int64)
-        bits_x, bits_y = batch.bits
-        x = packed & ((1 << bits_x) - 1)
-        y = packed >> bits_x & ((1 << bits_y) - 1)
-        slices, rows = np.unique(packed >> (bits_x + bits_y), return_inverse=True)
+        x, y, z = batch.places(first, last)
+        slices, rows = np.unique(z, return_inverse=True)
         voxels, faults = self._codec.decode_slices(encoded, cell_shape, slices, batch.labels.dtype)
         voxels[..., list(faults)] = 0
         columns = batch.order[first:last]
