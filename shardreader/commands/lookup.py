@@ -40,7 +40,7 @@ and a status that says what a 0 means:
   OK              the data holds this label
   EMPTY           nothing is stored here: background
   OUT_OF_BOUNDS   outside the volume
-  INVALID         x, y or z is no number, or a cell is missing
+  INVALID         x, y or z is no number, or the row is not as long as the header
   NOT_DOWNLOADED  the file that may hold it is not in this copy
   CORRUPT         the file that should hold it is damaged
 The segment is 0 for all but OK. Exit status 1 if any is neither OK nor EMPTY."""
@@ -60,7 +60,7 @@ _ADVICE = {
     "CORRUPT": "a shardreader cutout of such a place says which file is damaged, and how",
     "NOT_DOWNLOADED": "shardreader info says how much of the volume is in this copy",
     "OUT_OF_BOUNDS": "is the unit right? shardreader info says how large the volume is",
-    "INVALID": "x, y and z must be numbers, and no row shorter than the header",
+    "INVALID": "x, y and z must be numbers, and each row as long as the header",
 }
 
 
@@ -201,7 +201,7 @@ class _Tally:
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
-        self._rows = 0
+        self._rows = self._other_length = 0
         self._first = ""
 
     def add(self, block: PointBlock, status: NDArray[np.uint8]) -> None:
@@ -209,6 +209,7 @@ class _Tally:
         import numpy as np
 
         from shardreader.errors import PointStatus
+        from shardreader.tables.text_tables import ArrayBlock
 
         for code, count in enumerate(np.bincount(status, minlength=len(PointStatus)).tolist()):
             name = PointStatus(code).name
@@ -216,10 +217,12 @@ class _Tally:
         wrong = np.flatnonzero(status > PointStatus.EMPTY)
         if len(wrong) and not self._first:
             row = int(wrong[0])
-            point = ", ".join(f"{value:.15g}" for value in block.points[row].tolist())
             name = PointStatus(int(status[row])).name
-            self._first = f"row {self._rows + row + 1} at ({point}) is {name}"
+            self._first = f"row {self._rows + row + 1} {_told(block, row)} is {name}"
         self._rows += len(block)
+        if not isinstance(block, ArrayBlock):
+            lengths = np.fromiter(block.missing, dtype=np.intp)
+            self._other_length += np.count_nonzero(status[lengths] == PointStatus.INVALID)
 
     def report(self) -> int:
         """Say what is wrong, if anything is; returns the exit status."""
@@ -230,4 +233,17 @@ class _Tally:
         say(f"of {self._rows:,} points {counts}; the first: {self._first}")
         name = next(iter(wrong))
         say(f"{name}: {_ADVICE[name]}")
+        if self._other_length:
+            say(f"rows not as long as the header, which are INVALID: {self._other_length:,}")
         return INCOMPLETE
+
+
+def _told(block: PointBlock, row: int) -> str:
+    """What a row holds, in words; of one that is not as long as the header, how long it is."""
+    from shardreader.tables.text_tables import ArrayBlock
+
+    too_few = 0 if isinstance(block, ArrayBlock) else block.missing.get(row, 0)
+    if too_few:
+        cells = "cell" if abs(too_few) == 1 else "cells"
+        return f"with {abs(too_few)} {cells} too {'few' if too_few > 0 else 'many'}"
+    return f"at ({', '.join(f'{value:.15g}' for value in block.points[row].tolist())})"

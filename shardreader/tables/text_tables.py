@@ -51,7 +51,8 @@ class TextBlock:
         For rows that are not as long as the header: row -> how many cells it lacks
         (negative: has too many).
     points : ndarray, shape (n, 3)
-        int64 or float64; NaN where the cell is no number.
+        int64 or float64; NaN where the cell is no number, or the row of a CSV or TSV is not as
+        long as the header.
     """
 
     lines: list[str]
@@ -213,9 +214,8 @@ class TextTable:
                 continue
             if len(cells) != width:
                 missing[len(kept)] = width - len(cells)
-                if len(cells) < width:
-                    # A cell is lost, and nobody knows which: no position is to be trusted.
-                    cells = [""] * width
+                # Nobody knows which cell is lost or too many: no position is to be trusted.
+                cells = [""] * width
             xs.append(cells[x])
             ys.append(cells[y])
             zs.append(cells[z])

@@ -58,6 +58,22 @@ def test_points_with_problems_are_rows_and_status_1() -> None:
     assert "row 2 at (20000, 20000, 2000) is NOT_DOWNLOADED" in done.stderr
 
 
+def test_a_row_longer_than_the_header_is_invalid(tmp_path: Path) -> None:
+    point = next(point for point in TRUTH if point.status == "OK")
+    x, y, z = point.fields
+    table = tmp_path / "p.csv"
+    table.write_text(f"note,x,y,z\na,{x},{y},{z}\nleft, 3,{x},{y},{z}\nshort,{x},{y}\n")
+    done = run("lookup", FAFB_MINI, table, "--units", "voxel")
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[1:] == [
+        f"a,{x},{y},{z},{point.segment},OK",
+        f"left, 3,{x},{y},0,INVALID,{z}",
+        f"short,{x},{y},,0,INVALID",
+    ]
+    assert "of 3 points 2 INVALID; the first: row 2 with 1 cell too many is INVALID" in done.stderr
+    assert "rows not as long as the header, which are INVALID: 2" in done.stderr
+
+
 def test_standard_input() -> None:
     done = run("lookup", FAFB_MINI, "-", "--units", "voxel", stdin=POINTS.read_bytes())
     assert done.returncode == 0

@@ -166,9 +166,11 @@ def test_a_record_longer_than_a_block_stays_whole() -> None:
     )
 
 
-def test_a_short_row_has_no_position() -> None:
-    (row,) = points_of("id,x,y,z\n1,2,3\n")
+@pytest.mark.parametrize("line", ["1,2,3", "left, 3,61347,3045,32796", "a,1,2,3,"])
+def test_a_row_of_another_length_has_no_position(line: str) -> None:
+    row, sound = points_of(f"note,x,y,z\n{line}\nb,1,2,3\n")
     assert np.isnan(row).all()
+    assert sound == [1, 2, 3]
 
 
 def test_another_delimiter_quotes_what_it_must() -> None:
