@@ -30,15 +30,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BUDGET = 5_000_000
+COMPRESSO = (*("compresso", "compresso-uint8", "unsharded-compresso", "unsharded-compresso-gzip"),)
 CRACKLE = ("crackle", "crackle-uint16", "unsharded-crackle", "unsharded-crackle-gzip")
 STORES_BACKGROUND = {
     *("cloud-volume", "cloud-volume-uint32", "neuroglancer-scripts"),
     *("unsharded-cloud-volume", "unsharded-cloud-volume-gzip", "unsharded-cloud-volume-gzip-raw"),
+    *COMPRESSO,
     *CRACKLE,
 }
 
-# tensorstore does not look for `.gz`: it reads them as background. It does not know crackle.
-NOT_BY_TENSORSTORE = {"unsharded-cloud-volume-gzip", "unsharded-cloud-volume-gzip-raw", *CRACKLE}
+# tensorstore does not look for `.gz`: it reads them as background. It does not know the others.
+NOT_BY_TENSORSTORE = {
+    *("unsharded-cloud-volume-gzip", "unsharded-cloud-volume-gzip-raw"),
+    *COMPRESSO,
+    *CRACKLE,
+}
 SMALL = [(name, key) for name in small_volume_names() for key in scale_keys(name)]
 small = pytest.mark.parametrize(("name", "key"), SMALL)
 

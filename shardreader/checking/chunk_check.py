@@ -42,6 +42,7 @@ _KINDS = {
 }
 _KINDS_BY_ENCODING = {
     "raw": FindingKind.ENCODING_LENGTH,
+    "compresso": FindingKind.ENCODING_STRUCTURE,
     "crackle": FindingKind.ENCODING_STRUCTURE,
 }
 

@@ -2,10 +2,7 @@
 
 Specification: volume.md, "Chunk encoding". compressed_segmentation has kernels of its own
 (`shardreader.decoding.cseg`), because it can be decoded in blocks; what is here cannot, though
-of crackle single slices along z can.
-
-compresso is left out: damaged bytes make its decoder (compresso 3.3.3) end the process with a
-segmentation fault.
+of compresso and crackle single slices along z can.
 """
 
 from __future__ import annotations
@@ -22,7 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from shardreader.decoding import crackle
+from shardreader.decoding import compresso, crackle
 from shardreader.decoding.slice_decoder import SliceCodec
 from shardreader.errors import FormatFault, InfoError
 
@@ -251,6 +248,7 @@ def _voxels_of_pixels(pixels: NDArray[Any], shape: Shape) -> NDArray[Any]:
     return np.asfortranarray(pixels.reshape(-1, shape[3])).reshape(shape, order="F")
 
 
+_COMPRESSO = SliceCodec(compresso.decode_box, compresso.decode_slices)
 _CRACKLE = SliceCodec(crackle.decode_box, crackle.decode_slices)
 _LABEL_TYPES = ("uint8", "uint16", "uint32", "uint64")
 _DATA_TYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "float32")
@@ -263,6 +261,12 @@ CODECS: dict[str, Codec] = {
         {"uint8": (1, 2, 3, 4), "uint16": (1,)},
         *("PIL", "png"),
         limit="Pillow, which decodes it, cuts 16-bit colors to 8 bits",
+    ),
+    "compresso": Codec(
+        _COMPRESSO.decode_chunk,
+        compresso.most_encoded_bytes,
+        dict.fromkeys(_LABEL_TYPES, (1,)),
+        slices=_COMPRESSO,
     ),
     "crackle": Codec(
         _CRACKLE.decode_chunk,

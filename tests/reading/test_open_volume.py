@@ -97,7 +97,7 @@ def test_what_is_no_path(path: Any) -> None:
     ("member", "value"),
     [
         ("encoding", "jpeg"),
-        ("encoding", "compresso"),
+        ("encoding", "jxl"),
         ("chunk_sizes", [[16, 16, 8], [8, 8, 8]]),
     ],
 )

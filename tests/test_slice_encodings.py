@@ -1,4 +1,4 @@
-"""Volumes in crackle encoding through the front door: each command, sound and damaged."""
+"""Volumes in compresso and crackle through the front door: each command, sound and damaged."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import csv
 import gzip
 import io
 import json
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from cli import run, run_here
+from compresso_damage import take_apart
 from fixture_truth import FIXTURES, Truth, load_truth
 from PIL import Image
 from shard_builder import Shard
@@ -23,7 +26,9 @@ from shardreader.format.info import parse_info
 from shardreader.viewing.scene import make_scene
 
 KEY = "8_8_40"
-NAMES = ("crackle", "crackle-uint16", "unsharded-crackle", "unsharded-crackle-gzip")
+COMPRESSO = ("compresso", "compresso-uint8", "unsharded-compresso", "unsharded-compresso-gzip")
+CRACKLE = ("crackle", "crackle-uint16", "unsharded-crackle", "unsharded-crackle-gzip")
+NAMES = (*COMPRESSO, *CRACKLE)
 each = pytest.mark.parametrize("name", NAMES)
 
 
@@ -73,10 +78,10 @@ def test_picture_view_info(name: str, tmp_path: Path) -> None:
     with open_volume(truth.path) as volume:
         place = make_scene(volume).position
         assert volume.lookup([place], units="voxel", return_status=True)[1] == PointStatus.OK
-    assert "crackle" in run_here("info", truth.path).stdout
+    assert ("crackle" if name in CRACKLE else "compresso") in run_here("info", truth.path).stdout
 
 
-@pytest.mark.parametrize("name", ["crackle", "crackle-uint16"])
+@pytest.mark.parametrize("name", ["compresso", "compresso-uint8", "crackle", "crackle-uint16"])
 def test_fetch_a_box_then_verify(name: str, tmp_path: Path) -> None:
     truth = load_truth(name, KEY)
     x, y, z = truth.origin
@@ -90,7 +95,18 @@ def test_fetch_a_box_then_verify(name: str, tmp_path: Path) -> None:
     assert run_here("verify", tmp_path, "--allow-absent").returncode == 0
 
 
-def damage_slice(stream: bytes, z: int) -> bytes:
+def damage_compresso(stream: bytes, z: int) -> bytes:
+    """Let a location of one slice name what is no neighbour: all else of the stream is sound."""
+    parts = take_apart(stream)
+    width, slices = parts.fields[2], parts.fields[5]
+    entry = len(parts.tail) // (2 * slices)
+    starts = np.frombuffer(parts.tail, f"<u{entry}")[slices:].astype(int).cumsum()
+    at = width * int(starts[z])
+    locations = parts.locations[:at] + bytes(width) + parts.locations[at + width :]
+    return replace(parts, locations=locations).stream()
+
+
+def damage_crackle(stream: bytes, z: int) -> bytes:
     """Change the stored checksum of one slice: all else of the stream is sound."""
     changed = bytearray(stream)
     slices = int.from_bytes(stream[15:19], "little")
@@ -98,9 +114,25 @@ def damage_slice(stream: bytes, z: int) -> bytes:
     return bytes(changed)
 
 
-def test_damage_in_a_shard(writable: Callable[[str], Path]) -> None:
-    path = writable("crackle")
-    truth = load_truth("crackle", KEY)
+DAMAGED = pytest.mark.parametrize(
+    ("encoding", "damage_slice", "what"),
+    [
+        ("compresso", damage_compresso, r"location of voxel \(\d+, \d+, {}\)"),
+        ("crackle", damage_crackle, r"CRC-32C of the connected components of slice z={}"),
+    ],
+)
+
+
+@DAMAGED
+def test_damage_in_a_shard(
+    encoding: str,
+    damage_slice: Callable[[bytes, int], bytes],
+    what: str,
+    writable: Callable[[str], Path],
+) -> None:
+    what = what.format(3)
+    path = writable(encoding)
+    truth = load_truth(encoding, KEY)
     spec = parse_info((path / "info").read_bytes(), "info").scales[0].sharding
     file = path / KEY / "0.shard"
     shard = Shard.parse(file.read_bytes(), spec)
@@ -112,7 +144,7 @@ def test_damage_in_a_shard(writable: Callable[[str], Path]) -> None:
         # What does not touch the slice is read.
         np.testing.assert_array_equal(volume[:16, :16, :3], truth.labels[:16, :16, :3])
         np.testing.assert_array_equal(volume[:16, :16, 4:8], truth.labels[:16, :16, 4:8])
-        with pytest.raises(ChunkError, match=r"0\.shard.*CRC-32C of .* slice z=3.*expected 0x"):
+        with pytest.raises(ChunkError, match=rf"0\.shard.*{what}"):
             volume[5, 5, 3]
         points = [[5, 5, 2], [5, 5, 3], [5, 5, 4], [9, 1, 3]]
         labels, status = volume.lookup(points, units="voxel", return_status=True)
@@ -126,22 +158,30 @@ def test_damage_in_a_shard(writable: Callable[[str], Path]) -> None:
     done = run("verify", path, "--json")
     assert done.returncode == 1
     assert FindingKind.ENCODING_STRUCTURE.value in json.dumps(json.loads(done.stdout))
-    assert "CRC-32C of the connected components of slice z=3" in done.stdout
+    assert re.search(what, done.stdout)
 
 
-def test_damage_in_a_chunk_file(writable: Callable[[str], Path]) -> None:
-    path = writable("unsharded-crackle")
+@DAMAGED
+def test_damage_in_a_chunk_file(
+    encoding: str,
+    damage_slice: Callable[[bytes, int], bytes],
+    what: str,
+    writable: Callable[[str], Path],
+) -> None:
+    what = what.format(0)
+    path = writable(f"unsharded-{encoding}")
     file = path / KEY / "-5-3_3-11_70-74"
     file.write_bytes(damage_slice(file.read_bytes(), 0))
     with open_volume(path) as volume:
-        with pytest.raises(ChunkError, match=r"-5-3_3-11_70-74.*slice z=0"):
+        with pytest.raises(ChunkError, match=rf"-5-3_3-11_70-74.*{what}"):
             volume[...]
         _, status = volume.lookup([[-5, 3, 70], [-5, 3, 71]], units="voxel", return_status=True)
     assert status.tolist() == [PointStatus.CORRUPT, PointStatus.OK]
 
 
-def test_two_channels_are_refused(writable: Callable[[str], Path]) -> None:
-    path = writable("crackle")
+@pytest.mark.parametrize("encoding", ["compresso", "crackle"])
+def test_two_channels_are_refused(encoding: str, writable: Callable[[str], Path]) -> None:
+    path = writable(encoding)
     info = json.loads((path / "info").read_text())
     for change, expected in (
         ({"num_channels": 2}, "of 1 channels, found uint64 of 2"),
@@ -153,4 +193,5 @@ def test_two_channels_are_refused(writable: Callable[[str], Path]) -> None:
 
 
 def test_every_fixture_is_here() -> None:
-    assert sorted(p.parent.name for p in FIXTURES.glob("*crackle*/info")) == sorted(NAMES)
+    found = [*FIXTURES.glob("*crackle*/info"), *FIXTURES.glob("*compresso*/info")]
+    assert sorted(p.parent.name for p in found) == sorted(NAMES)
