@@ -28,7 +28,9 @@ from shardreader.decoding.crackle.faults import (
 )
 from shardreader.runtime.compiling import inlined
 
-__all__ = ["draw_cracks", "number_at"]
+__all__ = ["BLANK", "draw_cracks", "number_at"]
+
+BLANK = -1
 
 _UP, _RIGHT, _DOWN, _LEFT = range(4)
 _OPPOSITE = 2
@@ -84,19 +86,18 @@ def _modelled(encoded, bit, end_bit, model, context):
 
 @inlined
 def _draw(walls, x, y, move, sx, sy, words):
-    """Draw the crack of a move from vertex x, y; whether it lies between two voxels."""
-    if move in (_UP, _DOWN):
-        row = y if move == _DOWN else y - 1
-        if x < 1 or x >= sx or row < 0 or row >= sy:
-            return False
-        walls[np.uint64(row * words + (x >> 6))] |= np.uint64(1) << np.uint64(x & 63)
-        return True
-    column = x if move == _RIGHT else x - 1
-    if y < 1 or y >= sy or column < 0 or column >= sx:
-        return False
-    row = sy + y
-    walls[np.uint64(row * words + (column >> 6))] |= np.uint64(1) << np.uint64(column & 63)
-    return True
+    """Draw the crack of a move from vertex x, y; whether it lies between two voxels.
+
+    Without branches: which way the next move goes cannot be foretold.
+    """
+    across = move & 1
+    column = x - np.int64(move == _LEFT)
+    row = y - np.int64(move == _UP)
+    inside = (column >= 1 - across) & (column < sx) & (row >= across) & (row < sy)
+    if inside:
+        at = (row + across * sy) * words + (column >> 6)
+        walls[np.uint64(at)] |= np.uint64(1) << np.uint64(column & 63)
+    return inside
 
 
 @inlined
@@ -136,8 +137,8 @@ def _walk(encoded, reader, end, order, model, x, y, sx, sy, words, walls, branch
             if pending != _NO_MOVE:
                 if not _draw(walls, x, y, pending, sx, sy, words):
                     return CRACK_OUTSIDE, reader
-                x += (pending == _RIGHT) - (pending == _LEFT)
-                y += (pending == _DOWN) - (pending == _UP)
+                x += np.int64(pending == _RIGHT) - np.int64(pending == _LEFT)
+                y += np.int64(pending == _DOWN) - np.int64(pending == _UP)
             pending = move
             continue
         pending = _NO_MOVE
@@ -180,9 +181,10 @@ def draw_cracks(encoded, start, end, order, model, sx, sy, words, walls, branche
     """Draw the cracks of a slice, whose code is bytes ``[start, end)``, into bit maps.
 
     Bit x of row y of the first `sy` rows of `walls`: left of voxel x, y. Of the others: above.
+    The status is BLANK where there are none.
     """
     if start == end:
-        return OK
+        return BLANK
     x_width, y_width = _width_of(sx + 1), _width_of(sy + 1)
     at = start + _INDEX_LENGTH_BYTES + y_width
     if at > end:
@@ -192,7 +194,8 @@ def draw_cracks(encoded, start, end, order, model, sx, sy, words, walls, branche
         return CHAIN_INDEX
     reader = (8 * index_end, np.int64(_NO_MOVE), np.int64(0))
     y = np.int64(0)
-    for _ in range(number_at(encoded, at - y_width, y_width)):
+    rows = number_at(encoded, at - y_width, y_width)
+    for _ in range(rows):
         if at + y_width + x_width > index_end:
             return CHAIN_INDEX
         y += number_at(encoded, at, y_width)
@@ -220,4 +223,6 @@ def draw_cracks(encoded, start, end, order, model, sx, sy, words, walls, branche
     left = end - ((reader[0] + 7) >> 3)
     if at != index_end:
         return CHAIN_INDEX
-    return OK if left == 0 else CODE_LEFT_OVER + 16 * left
+    if left != 0:
+        return CODE_LEFT_OVER + 16 * left
+    return OK if rows != 0 else BLANK

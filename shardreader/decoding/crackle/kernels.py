@@ -1,7 +1,6 @@
 """Slices of a crackle encoding, from crack codes to labels, in compiled code. Imports numba.
 
-Each slice is drawn as two bit maps of the cracks between its voxels. Runs of voxels along x are
-then joined to connected components, numbered in the order of their first voxels, x fastest.
+A slice's connected components are found, compared with their checksum, and given their labels.
 """
 
 # The types of a kernel are those of the signatures in compile_kernels; numba reads no annotations.
@@ -10,142 +9,49 @@ then joined to connected components, numbered in the order of their first voxels
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
-from shardreader.decoding.crackle import crack_codes, crc32c_kernels, faults
-from shardreader.decoding.crackle.crack_codes import draw_cracks
+from shardreader.decoding.crackle import (
+    component_kernels,
+    crack_codes,
+    crc32c_kernels,
+    faults,
+)
+from shardreader.decoding.crackle.component_kernels import find_components
 from shardreader.decoding.crackle.crc32c_kernels import CRC_START, updated_crc
 from shardreader.decoding.crackle.faults import COMPONENTS, CRC, OK, PINS_DISAGREE
 from shardreader.runtime.compiling import compile_cached, inlined
 
 __all__ = ["compile_decode_slices"]
 
-_1 = np.uint64(1)
-
-
-def _lowest_bit(_context: Any, word: Any) -> tuple[Any, Any]:
-    """The number of the lowest bit that is set in a uint64 other than 0."""
-
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
-
-    return types.uint64(word), generate
-
-
-lowest_bit: Any = intrinsic(_lowest_bit)
+_BLOCK = 8
+_STEP = 1
 
 
 @inlined
-def _bits_inside(word, sx):
-    """The bits of a word of a row that stand for voxels."""
-    left = sx - 64 * word
-    return ~np.uint64(0) if left >= 64 else (_1 << np.uint64(left)) - _1
+def _paint(memory, at, count, room, value):
+    """Write `count` items, and perhaps more of the `room` ones, which are written later.
+
+    Blocks of a known size take fewer branches than runs of any length, most of which are short.
+    """
+    done = 0
+    while done + _BLOCK <= room and done < count:
+        for i in range(_BLOCK):
+            memory[np.uint64(at + done + i)] = value
+        done += _BLOCK
+    for i in range(done, count):
+        memory[np.uint64(at + i)] = value
 
 
 @inlined
-def _turn_around(walls, sx, sy, words):
-    """Make walls of cracks that are drawn where voxels connect."""
-    for row in range(2 * sy):
-        for word in range(words):
-            at = np.uint64(row * words + word)
-            walls[at] = ~walls[at] & _bits_inside(word, sx)
-
-
-@inlined
-def _find_runs(walls, sx, sy, words, run_starts, parents, row_runs):
-    """Note where runs begin, each a component of its own; how many there are."""
-    runs = 0
-    for y in range(sy):
-        row_runs[y] = runs
-        for word in range(words):
-            bits = walls[np.uint64(y * words + word)]
-            if word == 0:
-                bits |= _1
-            first = y * sx + 64 * word
-            while bits != 0:
-                run_starts[np.uint64(runs)] = first + np.int64(lowest_bit(bits))
-                parents[np.uint64(runs)] = runs
-                runs += 1
-                bits &= bits - _1
-    row_runs[sy] = runs
-    return runs
-
-
-@inlined
-def _root(parents, run):
-    at = np.int64(run)
-    while parents[np.uint64(at)] != at:
-        parents[np.uint64(at)] = parents[np.uint64(parents[np.uint64(at)])]
-        at = np.int64(parents[np.uint64(at)])
-    return at
-
-
-@inlined
-def _join_rows(walls, sx, sy, words, run_starts, parents, row_runs):
-    """Join the runs of neighbouring rows that no wall parts."""
-    for y in range(1, sy):
-        here, above = np.int64(row_runs[y]), np.int64(row_runs[y - 1])
-        here_end, above_end = np.int64(row_runs[y + 1]) - 1, here - 1
-        open_before = np.uint64(0)
-        for word in range(words):
-            at = y * words + word
-            is_open = ~walls[np.uint64(sy * words + at)] & _bits_inside(word, sx)
-            # One look for each pair of runs that touch is enough.
-            looks = is_open & (
-                walls[np.uint64(at)] | walls[np.uint64(at - words)] | ~(is_open << _1 | open_before)
-            )
-            open_before = is_open >> np.uint64(63)
-            while looks != 0:
-                x = 64 * word + np.int64(lowest_bit(looks))
-                looks &= looks - _1
-                while here < here_end and run_starts[np.uint64(here + 1)] <= y * sx + x:
-                    here += 1
-                while above < above_end and run_starts[np.uint64(above + 1)] <= (y - 1) * sx + x:
-                    above += 1
-                a, b = _root(parents, here), _root(parents, above)
-                if a < b:
-                    parents[np.uint64(b)] = a
-                else:
-                    parents[np.uint64(a)] = b
-
-
-@inlined
-def _number_components(parents, runs):
-    """Replace what each run is joined to by the number of its component; how many there are."""
-    components = 0
+def _paint_components(size, run_starts, numbers, runs, plane):
+    """Write the component number of each voxel of a slice, as uint32."""
     for run in range(runs):
-        parent = np.int64(parents[np.uint64(run)])
-        if parent == run:
-            parents[np.uint64(run)] = components
-            components += 1
-        else:
-            # It comes before this one and has its number already.
-            parents[np.uint64(run)] = parents[np.uint64(parent)]
-    return components
-
-
-@inlined
-def _crc_of_slice(sx, sy, run_starts, numbers, row_runs, row):
-    """The CRC-32C of the component numbers of all voxels, as uint32."""
-    crc = np.uint64(CRC_START)
-    filled_with = np.int64(-1)
-    for y in range(sy):
-        first, end = np.int64(row_runs[y]), np.int64(row_runs[y + 1])
-        if end - first > 1 or np.int64(numbers[np.uint64(first)]) != filled_with:
-            for run in range(first, end):
-                number = np.uint32(numbers[np.uint64(run)])
-                start = np.int64(run_starts[np.uint64(run)]) - y * sx
-                stop = np.int64(run_starts[np.uint64(run + 1)]) - y * sx if run + 1 < end else sx
-                for x in range(start, stop):
-                    row[np.uint64(x)] = number
-            filled_with = np.int64(numbers[np.uint64(first)]) if end - first == 1 else -1
-        crc = updated_crc(crc, row, 0, 4 * sx)
-    return np.int64(crc ^ np.uint64(CRC_START))
+        start = np.int64(run_starts[np.uint64(run)])
+        stop = np.int64(run_starts[np.uint64(run + 1)]) if run + 1 < runs else size
+        _paint(plane, start, stop - start, size - start, np.uint32(numbers[np.uint64(run)]))
 
 
 @inlined
@@ -180,30 +86,59 @@ def _fill(out, at, step, count, label):
 
 
 @inlined
-def _fill_row(out, at, count, label):
+def _look_up(plane, first, labels, out, at, step, count):
     for x in range(count):
-        out[np.uint64(at + x)] = label
+        number = plane[np.uint64(first + x)]
+        out[np.uint64(at + x * step)] = labels[np.uint64(number)]
+
+
+@inlined
+def _write_row(plane, number, first, labels, out, at, step, count):
+    """Write `count` labels: of component `number`, or if this is negative of those in `plane`."""
+    # The same calls twice, for a compiler that knows the step.
+    if number >= 0:
+        if step == 1:
+            _fill(out, at, _STEP, count, labels[np.uint64(number)])
+        else:
+            _fill(out, at, step, count, labels[np.uint64(number)])
+    elif step == 1:
+        _look_up(plane, first, labels, out, at, _STEP, count)
+    else:
+        _look_up(plane, first, labels, out, at, step, count)
+
+
+@inlined
+def _only_component(y, found, numbers, row_runs):
+    """The component of all voxels of a row, negative where there are several."""
+    if found == 1:
+        return 0
+    run = np.int64(row_runs[np.uint64(y)])
+    alone = np.int64(row_runs[np.uint64(y + 1)]) - run == 1
+    return np.int64(numbers[np.uint64(run)]) if alone else -1
 
 
 @inlined
 def _write_slice(
-    sx, lower, upper, run_starts, row_runs, numbers, keys, first_key, values, out, at, strides
+    sx, sy, found, numbers, row_runs, plane, sum_up, labels, lower, upper, out, at, strides
 ):
-    """Write the labels of a slice's voxels ``[lower, upper)`` of x and y."""
-    for y in range(lower[1], upper[1]):
-        target = at + (y - lower[1]) * strides[1]
-        end = np.int64(row_runs[y + 1])
-        for run in range(np.int64(row_runs[y]), end):
-            start = np.int64(run_starts[np.uint64(run)]) - y * sx
-            stop = np.int64(run_starts[np.uint64(run + 1)]) - y * sx if run + 1 < end else sx
-            start, stop = max(start, lower[0]), min(stop, upper[0])
-            key = keys[np.uint64(first_key + np.int64(numbers[np.uint64(run)]))]
-            label = values[np.uint64(key)]
-            first = target + (start - lower[0]) * strides[0]
-            if strides[0] == 1:
-                _fill_row(out, first, stop - start, label)
-            else:
-                _fill(out, first, strides[0], stop - start, label)
+    """Write the labels of a slice from item `at` on; the CRC-32C of its components if asked for."""
+    crc = np.uint64(CRC_START)
+    for y in range(sy):
+        # In turn: a checksum's steps wait for each other, and the writing goes on meanwhile.
+        if sum_up:
+            crc = updated_crc(crc, plane, 4 * sx * y, 4 * sx)
+        if lower[1] <= y < upper[1]:
+            _write_row(
+                plane,
+                _only_component(y, found, numbers, row_runs),
+                sx * y + lower[0],
+                labels,
+                out,
+                at + (y - lower[1]) * strides[1],
+                strides[0],
+                upper[0] - lower[0],
+            )
+    return np.int64(crc ^ np.uint64(CRC_START))
 
 
 def decode_slices(
@@ -227,63 +162,87 @@ def decode_slices(
     run_starts,
     numbers,
     row_runs,
-    row,
+    plane,
+    labels,
     branches,
     statuses,
 ):
-    """See `shardreader.decoding.crackle.slices.decode_slices`."""
-    sx, sy, permissible, order, model = form
-    words = (sx + 63) >> 6
+    """Decode the part of some slices that lies in a box of x and y.
+
+    Parameters
+    ----------
+    encoded : (n,) array of uint8
+    form : (x, y, permissible, model order, model start)
+    code_starts : (z + 1,) array of int64
+        Byte of each slice's crack code; they ascend, to the end of the codes inside `encoded`.
+    slices : (k,) array of int64
+        Which slices are wanted, ascending.
+    components, first_keys, keys, values, pins
+        As in `labels.SliceLabels`, of the slices from the first to the last that is wanted.
+    crcs : (z,) or (0,) array of uint32
+        The checksums of the slices' components; none in version 0.
+    no_key : int
+        The entry of `values` for components without a pin.
+    lower, upper : (int, int)
+        The box, which must lie inside the slices.
+    out, out_start, out_strides
+        As in `slices.decode_box`; a step of z for each of `slices`.
+    walls, run_starts, numbers, row_runs, plane, labels, branches
+        Memory, as `slices` makes it.
+    statuses : (k,) array of int64
+        Get `faults.OK` or what is wrong with each slice, whose part of `out` is undefined then.
+    """
+    sx, sy = form[:2]
+    crc_of_one = np.int64(-1)
     for i in range(len(slices)):
         z = np.int64(slices[i])
-        walls[:] = 0
-        status = draw_cracks(
+        status, runs, found = find_components(
             encoded,
             code_starts[z],
             code_starts[z + 1],
-            order,
-            model,
-            sx,
-            sy,
-            words,
+            form,
             walls,
             branches,
+            run_starts,
+            numbers,
+            row_runs,
         )
+        if status == OK and found != components[z]:
+            status = COMPONENTS + 16 * found
+        if status == OK:
+            status = _place_pins(z, pins, keys, first_keys[z], no_key, runs, run_starts, numbers)
+        statuses[i] = status
         if status != OK:
-            statuses[i] = status
             continue
-        if permissible != 0:
-            _turn_around(walls, sx, sy, words)
-        runs = _find_runs(walls, sx, sy, words, run_starts, numbers, row_runs)
-        _join_rows(walls, sx, sy, words, run_starts, numbers, row_runs)
-        found = _number_components(numbers, runs)
-        if found != components[z]:
-            statuses[i] = COMPONENTS + 16 * found
-            continue
-        if len(crcs) != 0:
-            crc = _crc_of_slice(sx, sy, run_starts, numbers, row_runs, row)
-            if crc != np.int64(crcs[z]):
-                statuses[i] = CRC + 16 * crc
-                continue
-        status = _place_pins(z, pins, keys, first_keys[z], no_key, runs, run_starts, numbers)
-        if status != OK:
-            statuses[i] = status
-            continue
+        for number in range(found):
+            key = keys[np.uint64(first_keys[z] + number)]
+            labels[np.uint64(number)] = values[np.uint64(key)]
+        # Slices of one component, of which many chunks are full, have the same checksum.
+        sum_up = len(crcs) != 0 and (found != 1 or crc_of_one < 0)
+        if found != 1 or sum_up:
+            _paint_components(sx * sy, run_starts, numbers, runs, plane)
         at = out_start + i * out_strides[2]
-        _write_slice(
+        crc = _write_slice(
             sx,
+            sy,
+            found,
+            numbers,
+            row_runs,
+            plane,
+            sum_up,
+            labels,
             lower,
             upper,
-            run_starts,
-            row_runs,
-            numbers,
-            keys,
-            first_keys[z],
-            values,
             out,
             at,
             out_strides,
         )
+        if not sum_up:
+            crc = crc_of_one
+        elif found == 1:
+            crc_of_one = crc
+        if len(crcs) != 0 and crc != np.int64(crcs[z]):
+            statuses[i] = CRC + 16 * crc
 
 
 def compile_decode_slices(label_bytes: int) -> Callable[..., None]:
@@ -324,8 +283,9 @@ def compile_decode_slices(label_bytes: int) -> Callable[..., None]:
             array(types.int32),
             array(types.int32),
             array(types.uint32),
+            array(label),
             array(integer),
             array(integer),
         ),
-        parts=(crack_codes, crc32c_kernels, faults),
+        parts=(component_kernels, crack_codes, crc32c_kernels, faults),
     )

@@ -126,7 +126,8 @@ def _decode(
         np.empty(x * y, np.int32),
         np.empty(x * y, np.int32),
         np.empty(y + 1, np.int32),
-        np.empty(x, np.uint32),
+        np.empty(x * y, np.uint32),
+        np.empty(int(labels.components[first:end].max()), out.dtype),
         # Each branch takes two of the codes, and goes along a crack that is drawn once.
         np.empty(min(4 * code_bytes, 2 * x * y), np.int64),
         statuses,

@@ -170,12 +170,23 @@ def _check_form(
         )
 
 
+def _make_crc8_table() -> bytes:
+    table = bytearray(256)
+    for byte in range(256):
+        crc = byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (_CRC8_POLYNOMIAL if crc & 1 else 0)
+        table[byte] = crc
+    return bytes(table)
+
+
+_CRC8_TABLE = _make_crc8_table()
+
+
 def _crc8(data: bytes) -> int:
     crc = 0xFF
     for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (_CRC8_POLYNOMIAL if crc & 1 else 0)
+        crc = _CRC8_TABLE[crc ^ byte]
     return crc
 
 
