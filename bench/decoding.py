@@ -11,7 +11,7 @@ from bench.measure import Side, compare, time_pairs
 from bench.ours import FlatOutput, kernel_decode, stored_chunks_of
 from bench.rows import Setup, as_row, failure
 
-__all__ = ["decode_rows"]
+__all__ = ["decode_row", "decode_rows", "decode_side"]
 
 _CHUNKS = 64
 
@@ -27,7 +27,7 @@ def decode_rows(setup: Setup, failures: list[dict], say) -> list[dict]:
     work = {"chunks": len(stored), "voxels": int(sum(np.prod(shape) for shape in shapes))}
     rows = []
     if vol.scale.encoding == "compressed_segmentation" and vol.num_channels == 1:
-        ours = _decode_side("shardreader", encoded, shapes, _our_decode(vol))
+        ours = decode_side("shardreader", encoded, shapes, _our_decode(vol))
         for name, make in (
             ("compressed-segmentation", _compressed_segmentation),
             ("neuroglancer-scripts", _neuroglancer_scripts),
@@ -35,9 +35,11 @@ def decode_rows(setup: Setup, failures: list[dict], say) -> list[dict]:
             if name not in setup.peers:
                 continue
             say(f"decode against {name}")
-            other = _decode_side(name, encoded, shapes, make(vol, chunks.block_size))
+            other = decode_side(name, encoded, shapes, make(vol, chunks.block_size))
             try:
-                rows.append(_row(setup, "decode", "decode alone, one thread", ours, other, work))
+                rows.append(
+                    decode_row(setup, "decode", "decode alone, one thread", ours, other, work)
+                )
             except Exception as error:  # noqa: BLE001 (whatever a peer raises is its own)
                 failures.append(failure("decode alone", name, error))
     if chunks.encoding == "gzip" and {"zlib", "libdeflate"} <= set(setup.peers):
@@ -51,12 +53,15 @@ def decode_rows(setup: Setup, failures: list[dict], say) -> list[dict]:
             "encoded_bytes": sum(sizes),
         }
         rows.append(
-            _row(setup, "inflate", "inflate alone (libdeflate), one thread", ours, other, work)
+            decode_row(
+                setup, "inflate", "inflate alone (libdeflate), one thread", ours, other, work
+            )
         )
     return rows
 
 
-def _row(setup, name, title, ours, other, work) -> dict:
+def decode_row(setup, name, title, ours, other, work) -> dict:
+    """The row of two sides that work on bytes in memory, on one thread."""
     same = compare(ours, other, 1)
     pairs = time_pairs(ours, other, setup.runs)
     return as_row(
@@ -73,7 +78,9 @@ def _row(setup, name, title, ours, other, work) -> dict:
     )
 
 
-def _decode_side(name, encoded, shapes, decode) -> Side:
+def decode_side(name, encoded, shapes, decode) -> Side:
+    """Decode chunks one after the other by `decode`, which gets the bytes and the shape."""
+
     def run(_):
         for data, shape in zip(encoded, shapes, strict=True):
             decode(data, shape)

@@ -14,6 +14,7 @@ import numpy as np
 import shardreader
 from shardreader.decoding import cseg, libdeflate
 from shardreader.decoding.flat_output import FlatOutput
+from shardreader.decoding.whole_chunk_codecs import CODECS
 from shardreader.errors import PointStatus
 from shardreader.format.grid import triples
 from shardreader.reading.box_read import cells_of
@@ -24,6 +25,7 @@ __all__ = [
     "FlatOutput",
     "SerialClock",
     "cells_of_points",
+    "codec_decode",
     "kernel_decode",
     "open_volume",
     "stored_chunks_of",
@@ -114,6 +116,11 @@ def cells_of_points(vol, points) -> np.ndarray:
 def kernel_decode(vol, encoded, cell_shape, target: FlatOutput, first=(0, 0, 0)) -> None:
     """Decode a whole chunk; `first` is where in the target its first voxel goes."""
     vol._decoder.decode_box(encoded, cell_shape, (0, 0, 0), cell_shape, target, first)
+
+
+def codec_decode(encoding: str, encoded: bytes, cell_shape, dtype) -> np.ndarray:
+    """The voxels of a whole chunk of one channel in any encoding without blocks."""
+    return CODECS[encoding].decode(encoded, (*cell_shape, 1), dtype)[..., 0]
 
 
 class SerialClock:

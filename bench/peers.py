@@ -19,6 +19,8 @@ _MODULES = {
     "cloud-volume": "cloudvolume",
     "neuroglancer-scripts": "neuroglancer_scripts",
     "compressed-segmentation": "compressed_segmentation",
+    "compresso": "compresso",
+    "crackle-codec": "crackle",
     "zlib": "zlib",
     "libdeflate": "deflate",
 }

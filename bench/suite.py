@@ -16,6 +16,7 @@ from bench.machine import busy_warning, machine_facts
 from bench.measure import time_once
 from bench.ours import open_volume, stored_chunks_of
 from bench.peers import PEERS, absent_peers, choose_peers
+from bench.recoded import recoded_rows
 from bench.region import find_region
 from bench.rows import RowRunner, Setup
 from bench.scaling import growth, latencies, memory_peaks, python_share, thread_scaling
@@ -114,6 +115,7 @@ def _measure(setup: Setup, scenarios, chosen, options: Options, results: dict, s
             rows += runner.rows(scenario)
     if "decode" in chosen and not setup.cold:
         rows += decode_rows(setup, failures, say)
+        rows += recoded_rows(setup, failures, say)
     results.update(rows=rows, tuning=runner.tuning, wanted=judge(rows))
     results["disk"] = _disk(setup, say)
     if setup.cold:

@@ -66,6 +66,24 @@ def test_every_row_is_there(results):
     }  # fmt: skip
 
 
+@pytest.mark.slow
+def test_encodings_that_the_volume_does_not_have(made, tmp_path):
+    peers = {"compresso": "compresso", "crackle-codec": "crackle"}
+    for module in peers.values():
+        pytest.importorskip(module)
+    done = run(
+        str(made), "--runs", "1", "--threads", "1", "--peers", ",".join(peers),
+        "--scenarios", "decode", "--out", str(tmp_path),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "results.json").read_text())
+    found = {(row["scenario"], row["against"]): row for row in results["rows"]}
+    for package, encoding in peers.items():
+        row = found[f"decode-{encoding}-128x128x32", package]
+        assert row["equal"]
+        assert row["work"] == {"chunks": 2, "voxels": 2 * 128 * 128 * 32}
+
+
 def test_ratios_are_medians_of_pairs(results):
     for row in results["rows"]:
         ratios = [b / a for a, b in zip(row["ours_seconds"], row["other_seconds"], strict=True)]
