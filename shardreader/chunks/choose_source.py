@@ -79,6 +79,7 @@ def _make_source(
             store,
             scale.key,
             scale.grid,
+            files.volume.num_channels * files.volume.dtype.itemsize * (scale.encoding == "raw"),
             cache=cache,
             most_encoded_bytes=most_encoded_bytes,
             source_has_none=files.source_has_none,

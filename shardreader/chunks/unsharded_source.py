@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from shardreader.chunks.chunk_source import ChunkSource
 from shardreader.chunks.located import Found, FoundFile
+from shardreader.decoding.inflate import GZIP_OR_RAW
 from shardreader.errors import FormatFault, InfoError, Location, PointStatus, ShardError
 from shardreader.format.grid import ChunkGrid
 from shardreader.runtime.workers import Workers
@@ -21,8 +22,10 @@ from shardreader.storage.local_store import FileVersion, Store
 
 __all__ = ["SUFFIXES_TO_ASK", "UnshardedSource"]
 
-# Other tools append what a file is compressed with: suffix -> our name of the encoding.
-_SUFFIXES = {"": "raw", ".gz": "gzip", ".zstd": "zstd"}
+# Other tools append what a file is compressed with: suffix -> our name of the encoding. Copy tools
+# leave gzip bytes under the plain name, as a bucket has them with Content-Encoding: gzip. The first
+# bytes tell: no encoding but raw can begin as gzip does, and of raw the size tells.
+_SUFFIXES = {"": GZIP_OR_RAW, ".gz": "gzip", ".zstd": "zstd"}
 _REFUSED = {".br": "brotli"}
 SUFFIXES_TO_ASK = (*_SUFFIXES, *_REFUSED)
 # Files looked for by one worker at a time.
@@ -37,6 +40,8 @@ class UnshardedSource(ChunkSource):
     store, directory, cache, most_encoded_bytes, source_has_none, source_url
         As for `ChunkSource`.
     grid : ChunkGrid
+    raw_voxel_bytes : int
+        Bytes of a voxel, all channels, where the encoding is raw; 0 of another encoding.
     """
 
     def __init__(
@@ -44,6 +49,7 @@ class UnshardedSource(ChunkSource):
         store: Store,
         directory: str,
         grid: ChunkGrid,
+        raw_voxel_bytes: int,
         *,
         cache: ByteCache,
         most_encoded_bytes: int,
@@ -60,17 +66,20 @@ class UnshardedSource(ChunkSource):
             source_url=source_url,
         )
         self.grid = grid
+        self._raw_voxel_bytes = raw_voxel_bytes
 
     def find(self, cells: NDArray[np.int64], workers: Workers) -> Found:
         """As `ChunkSource.find`. Raises `InfoError` for a compression that is not read."""
         found = Found.blank(np.zeros(len(cells), dtype=np.uint64), cells)
         found.file_numbers[:] = np.arange(len(cells))
         names = self._file_names(cells)
+        _, shapes = self.grid.cell_extents(cells)
+        raw_sizes = (shapes.prod(axis=1) * self._raw_voxel_bytes).tolist()
         found.files = [FoundFile(self.name(name), None, "raw") for name in names]
 
         def search(first: int) -> None:
             for row in range(first, min(first + _FILES_A_JOB, len(names))):
-                self._find_one(found, row, names[row])
+                self._find_one(found, row, names[row], raw_sizes[row])
 
         workers.run(search, range(0, len(names), _FILES_A_JOB))
         if (found.status == PointStatus.NOT_DOWNLOADED).any():
@@ -95,7 +104,7 @@ class UnshardedSource(ChunkSource):
             )
         ]
 
-    def _find_one(self, found: Found, row: int, file_name: str) -> None:
+    def _find_one(self, found: Found, row: int, file_name: str, raw_size: int) -> None:
         rows = np.array([row])
         try:
             file = self._present(file_name)
@@ -108,6 +117,8 @@ class UnshardedSource(ChunkSource):
             found.status[row] = PointStatus.EMPTY if none else PointStatus.NOT_DOWNLOADED
             return
         found.files[row], found.ends[row] = file
+        if file[0].encoding == GZIP_OR_RAW and file[1] == raw_size:
+            found.files[row] = file[0]._replace(encoding="raw")
         if found.ends[row] == 0:
             found.status[row] = PointStatus.CORRUPT
             fault = FormatFault("length of the file", expected="at least 1 byte", found="0")

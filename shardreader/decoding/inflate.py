@@ -2,7 +2,8 @@
 
 Floor 1. Specification: sharded.md, ``data_encoding`` and ``minishard_index_encoding``, which knows
 raw and gzip; zstd (RFC 8878) is an extension of this package. Files that are gzip as a whole, as
-those of unsharded volumes are, go through here too.
+those of unsharded volumes are, go through here too, and so do files that copy tools left gzip under
+the name of a plain one (``gzip or raw``).
 """
 
 from __future__ import annotations
@@ -21,8 +22,16 @@ from shardreader.runtime.compile_lock import compiling
 if TYPE_CHECKING:
     import zstandard
 
-__all__ = ["ENCODINGS", "inflate", "loaded_file_reader", "loaded_libdeflate", "most_stored_bytes"]
+__all__ = [
+    "ENCODINGS",
+    "GZIP_OR_RAW",
+    "inflate",
+    "loaded_file_reader",
+    "loaded_libdeflate",
+    "most_stored_bytes",
+]
 
+GZIP_OR_RAW = "gzip or raw"
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_WINDOW = 31  # zlib: a gzip wrapper around the largest window
 _SMALLEST_GZIP = 18
@@ -48,7 +57,8 @@ def inflate(stored: bytes, start: int, end: int, *, encoding: str, most_bytes: i
         A buffer that was read, possibly with several chunks in it.
     start, end : int
         The part of it to inflate, half-open.
-    encoding : {"raw", "gzip", "zstd"}
+    encoding : {"raw", "gzip", "zstd", "gzip or raw"}
+        Of the last the first two bytes decide: what is never gzip as it is.
     most_bytes : int
         The result must not be larger; checked before memory is taken.
 
@@ -104,6 +114,11 @@ def _raw(stored: bytes, start: int, end: int, most_bytes: int) -> bytes:
     if end - start > most_bytes:
         raise _too_large(most_bytes, f"{end - start}")
     return stored[start:end]
+
+
+def _gzip_or_raw(stored: bytes, start: int, end: int, most_bytes: int) -> bytes:
+    is_gzip = stored[start : min(start + 2, end)] == _GZIP_MAGIC
+    return (_gzip if is_gzip else _raw)(stored, start, end, most_bytes)
 
 
 def _gzip(stored: bytes, start: int, end: int, most_bytes: int) -> bytes:
@@ -305,4 +320,5 @@ ENCODINGS: dict[str, Callable[[bytes, int, int, int], bytes]] = {
     "raw": _raw,
     "gzip": _gzip,
     "zstd": _zstd,
+    GZIP_OR_RAW: _gzip_or_raw,
 }

@@ -13,7 +13,7 @@ from shardreader.copies.gsutil_listing import ListedObject
 from shardreader.errors import InfoError, ReadError
 from shardreader.format.info import VolumeInfo, parse_info
 from shardreader.format.shard_lattice import ShardLattice
-from shardreader.storage.documents import INFO_BYTES_LIMIT
+from shardreader.storage.documents import INFO_BYTES_LIMIT, plain_document
 from shardreader.storage.plain_http import (
     AbsentError,
     Answer,
@@ -92,7 +92,7 @@ class SourceReader:
             ) from None
         except StoreError as error:
             raise unreachable(where, error) from None
-        return parse_info(data, where)
+        return parse_info(plain_document(data, where, INFO_BYTES_LIMIT), where)
 
     def listing(self, key: str, lattice: ShardLattice) -> ScaleListing | None:
         """All shards of a scale, in pages; None where the source cannot be listed.

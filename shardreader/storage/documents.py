@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
+from shardreader.decoding.inflate import GZIP_OR_RAW, inflate
 from shardreader.decoding.whole_chunk_codecs import require
-from shardreader.errors import InfoError, ReadError
+from shardreader.errors import FormatFault, InfoError, ReadError
 from shardreader.format.info import (
     COMPRESSED_SEGMENTATION,
     ScaleInfo,
@@ -31,6 +32,7 @@ __all__ = [
     "VolumeFiles",
     "check_supported",
     "open_remote",
+    "plain_document",
     "read_info",
     "read_manifest",
     "read_remote_documents",
@@ -214,11 +216,26 @@ def read_manifest(directory: str, path: str | None) -> Manifest | None:
 
 def _read_document(path: str, most_bytes: int) -> bytes | None:
     try:
-        return read_whole(path, most_bytes)
+        data = read_whole(path, most_bytes)
     except TooLargeError as error:
         raise _too_large(path, most_bytes, error.size) from None
     except StaleFileError:
         raise _unsteady(path) from None
+    return None if data is None else plain_document(data, path, most_bytes)
+
+
+def plain_document(data: bytes, path: str, most_bytes: int) -> bytes:
+    """The text of a document, which a bucket may keep as gzip (Content-Encoding: gzip).
+
+    Raises
+    ------
+    InfoError
+        The gzip bytes are damaged, or inflate to more than `most_bytes`.
+    """
+    try:
+        return bytes(inflate(data, 0, len(data), encoding=GZIP_OR_RAW, most_bytes=most_bytes))
+    except FormatFault as fault:
+        raise InfoError(f"{path}: {fault}; compare the file with the volume's source") from None
 
 
 def _too_large(path: str, most_bytes: int, size: int) -> InfoError:
@@ -246,7 +263,8 @@ def _document(
             return None
         if identity.size > most_bytes:
             raise _too_large(remote.path(name), most_bytes, identity.size)
-        return remote.read(name, start=0, end=identity.size, identity=identity)
+        data = remote.read(name, start=0, end=identity.size, identity=identity)
+        return plain_document(data, remote.path(name), most_bytes)
     except StaleFileError:
         raise _unsteady(remote.path(name)) from None
     except ReadError as error:

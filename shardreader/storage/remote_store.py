@@ -356,6 +356,9 @@ def _make_store(source: SourceUrl, *, auth: bool) -> Any:
     anonymous: Any = {} if auth else {"skip_signature": True}
     if source.kind == "gs":
         config: Any = {}
+        # Else it inflates what is stored with Content-Encoding: gzip, and sends the whole of it
+        # for each range.
+        client["default_headers"] = {"accept-encoding": "gzip"}
         endpoint = gcs_endpoint()
         if os.environ.get("STORAGE_EMULATOR_HOST"):
             config["base_url"] = endpoint

@@ -8,6 +8,7 @@ noted.
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import re
 import threading
@@ -71,6 +72,9 @@ class FaultServer:
     lies: dict[str, int] = field(default_factory=dict)  # sizes in listings
     wrong_hashes: set[str] = field(default_factory=set)
     no_hashes: bool = False
+    gzip_objects: str = ""
+    """Objects of gzip bytes have Content-Encoding: gzip; "transcoded": as by Google, which inflates
+    them for a client that does not take gzip."""
     versions: dict[str, int] = field(default_factory=dict)
     url: str = ""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -195,6 +199,13 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(412, b"it has changed", head=head)
         status, body = 200, data
         found = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
+        if server.gzip_objects and data.startswith(b"\x1f\x8b"):
+            if server.gzip_objects != "transcoded" or "gzip" in self.headers.get(
+                "Accept-Encoding", ""
+            ):
+                headers["Content-Encoding"] = "gzip"
+            else:  # ranges are not known then
+                found, body = None, gzip.decompress(data)
         if found and not (fault and fault.kind == "whole"):
             start = int(found[1])
             end = min(int(found[2] or len(data)) + 1, len(data))
