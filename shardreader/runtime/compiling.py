@@ -19,6 +19,8 @@ import numba
 # around compiling, it would leave a child that is forked meanwhile waiting for ever.
 import numpy.ma  # noqa: F401 (imported for that alone)
 
+from shardreader.runtime.kernel_cache import CheckedCache
+
 __all__ = ["INNER_OPTIONS", "KERNEL_OPTIONS", "compile_cached", "inlined"]
 
 _njit: Any = numba.njit
@@ -58,7 +60,10 @@ def compile_cached(
     if parts:
         function.__qualname__ = f"{function.__name__}_{_checksum(parts):08x}"
     try:
-        compiled = _njit(signature, nogil=nogil, cache=True, **KERNEL_OPTIONS)(function)
+        compiled = _njit(nogil=nogil, **KERNEL_OPTIONS)(function)
+        compiled._cache = CheckedCache(function)  # noqa: SLF001 (what `cache=True` does)
+        compiled.compile(signature)
+        compiled.disable_compile()
     except (RuntimeError, OSError):
         _warn_of_no_cache()
         compiled = _njit(signature, nogil=nogil, **KERNEL_OPTIONS)(function)
