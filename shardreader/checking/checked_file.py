@@ -174,46 +174,36 @@ class _Engine(Protocol):
 
 
 class FileChecksum:
-    """The checksum of a whole file, from reads that come in the order of the file.
-
-    Attributes
-    ----------
-    available : bool
-        False where the library for it is not installed.
-    """
+    """The checksum of a whole file, from reads that come in the order of the file."""
 
     def __init__(self, file: ShardFile, record: FileRecord) -> None:
         self._file = file
         self._position = 0
         self.expected = record.crc32c or record.md5 or ""
         self.name = "crc32c" if record.crc32c else "md5"
-        engine = _crc32c() if record.crc32c else hashlib.md5(usedforsecurity=False)
-        self._engine: _Engine | None = engine
-        self.available = engine is not None
+        self._engine: _Engine = _crc32c() if record.crc32c else hashlib.md5(usedforsecurity=False)
 
     def take(self, start: int, data: bytes) -> None:
         """Add a read; what lies between the last one and this is read here."""
         self._read_up_to(start)
-        if self._engine is not None and start + len(data) > self._position:
+        if start + len(data) > self._position:
             self._engine.update(data[self._position - start :])
             self._position = start + len(data)
 
     def value(self) -> str:
         """The checksum in base64, after reading what is left."""
         self._read_up_to(self._file.size)
-        return base64.b64encode(b"" if self._engine is None else self._engine.digest()).decode()
+        return base64.b64encode(self._engine.digest()).decode()
 
     def _read_up_to(self, end: int) -> None:
-        while self._engine is not None and self._position < end:
+        while self._position < end:
             stop = min(end, self._position + _READ_BYTES)
             self._engine.update(self._file.read(self._position, stop))
             self._position = stop
 
 
-def _crc32c() -> _Engine | None:
-    try:
-        import google_crc32c
-    except ImportError:
-        return None
+def _crc32c() -> _Engine:
+    import google_crc32c
+
     engine: _Engine = google_crc32c.Checksum()  # type: ignore[no-untyped-call]
     return engine

@@ -62,8 +62,6 @@ class ChunkCheck:
     ----------
     volume : VolumeInfo
     scale : ScaleInfo
-    follow_codes : bool
-        Whether to follow every encoded value to its table entry.
 
     Attributes
     ----------
@@ -71,10 +69,9 @@ class ChunkCheck:
         The largest encoding that a chunk can need.
     """
 
-    def __init__(self, volume: VolumeInfo, scale: ScaleInfo, *, follow_codes: bool) -> None:
+    def __init__(self, volume: VolumeInfo, scale: ScaleInfo) -> None:
         self.volume = volume
         self.scale = scale
-        self.follow_codes = follow_codes
         self.most_encoded_bytes = make_decoder(volume, scale).most_encoded_bytes
         self._dtype = volume.dtype
         self._label_words = volume.dtype.itemsize // 4
@@ -99,7 +96,7 @@ class ChunkCheck:
         channels, block_size = self.volume.num_channels, self.scale.block_size
         for channel in range(channels):
             geometry = words, channels, channel, cell_shape, block_size, self._label_words
-            status = cseg.check_blocks(*geometry, follow_codes=self.follow_codes)
+            status = cseg.check_blocks(*geometry)
             if status:
                 return _chunk_fault(_KINDS[status % 16], cseg.explain(status, *geometry))
         return None
@@ -140,7 +137,7 @@ class ChunkCheck:
             Their bytes in it.
         cell_shapes : ndarray of int64, shape (n, 3)
         count : ChunkRows, optional
-            Counts the labels of those that are, and so follows every code.
+            Counts the labels of those that are.
 
         Returns
         -------
@@ -162,10 +159,7 @@ class ChunkCheck:
         ) -> NDArray[np.bool_]:
             nonlocal inflated_words
             chunks = words, first_words, lengths, rows, cell_shapes, block_size, self._label_words
-            if count is None:
-                done = cseg.check_chunks(*chunks, follow_codes=self.follow_codes)
-            else:
-                done = count.add_chunks(*chunks)
+            done = cseg.check_chunks(*chunks) if count is None else count.add_chunks(*chunks)
             inflated_words += int(lengths[done].sum())
             return done
 

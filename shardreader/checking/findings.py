@@ -275,12 +275,11 @@ class ShardTotals:
     inflated_chunks, inflated_bytes : int
         Chunks that inflated without a fault, and their lengths after it.
     unverifiable_chunks : int
-        Chunks looked into whose data has no checksum.
+        Chunks looked into without a checksum, neither their own nor that of the whole file.
     cross_checked_chunks : int
         Chunks that another implementation decoded to the same labels.
-    checksummed_files, unchecksummed_files : int
-        Whole files whose checksum the manifest has, that were compared with it, and that could
-        not be (google-crc32c is not installed).
+    checksummed_files : int
+        Whole files that were compared with the checksum that the manifest has.
     """
 
     shards: int = 0
@@ -293,7 +292,6 @@ class ShardTotals:
     unverifiable_chunks: int = 0
     cross_checked_chunks: int = 0
     checksummed_files: int = 0
-    unchecksummed_files: int = 0
 
     def __add__(self, other: ShardTotals) -> ShardTotals:
         names = [field.name for field in fields(self)]

@@ -138,12 +138,11 @@ class _FileCheck:
         checksum = self.checksum
         if checksum is None or self.job.box is not None:
             return
-        if not checksum.available:
-            self.totals = replace(self.totals, unchecksummed_files=1)
-            return
         self.totals = replace(self.totals, checksummed_files=1)
         value = checksum.value()
-        if value != checksum.expected:
+        if value == checksum.expected:
+            self.totals = replace(self.totals, unverifiable_chunks=0)
+        else:
             self._add(
                 FindingKind.CHECKSUM_MISMATCH,
                 f"{checksum.name} {checksum.expected}",

@@ -17,11 +17,10 @@ from shardreader.checking.shard_job import ShardJob
 from shardreader.decoding.cseg.chunk_rows import ChunkRows
 from shardreader.decoding.inflate import loaded_file_reader, most_stored_bytes
 from shardreader.format.grid import Triple, triples
+from shardreader.format.sharding import CHECKED_ENCODINGS
 
 __all__ = ["ChunksOutcome", "LabelRows", "check_chunks"]
 
-# Encodings that carry a checksum of their data.
-_CHECKED_ENCODINGS = ("gzip",)
 # Chunks whose block faces are looked at: enough for a judgement, few enough to cost little.
 _LEAST_FACE_CHUNKS, _MOST_FACE_CHUNKS = 4, 64
 _CHUNKS_PER_FACE_CHUNK = 16
@@ -91,7 +90,7 @@ class _ChunksCheck:
         self.job, self.file, self.chunks = job, file, chunks
         self.label_rows = label_rows
         self.counting = None if label_rows is None else ChunkRows()
-        self.check = ChunkCheck(job.volume, job.scale, follow_codes=job.level == "deep")
+        self.check = ChunkCheck(job.volume, job.scale)
         self.most_encoded_bytes = self.check.most_encoded_bytes
         self.rng = np.random.default_rng((job.seed, job.shard_number))
         self.outcome = ChunksOutcome()
@@ -118,7 +117,7 @@ class _ChunksCheck:
                 fault = self._check(part, shape)
                 if fault is not None:
                     self._add(int(self.rows[part.row]), fault)
-        verifiable = self.job.spec.data_encoding in _CHECKED_ENCODINGS
+        verifiable = self.job.spec.data_encoding in CHECKED_ENCODINGS
         self.outcome.totals = ShardTotals(
             inflated_chunks=self.inflated_chunks,
             inflated_bytes=self.inflated_bytes,

@@ -27,6 +27,10 @@ EXAMPLES = """\
   shardreader info gs://fafb-ffn1-20190805/segmentation"""
 
 _NAMES_SHOWN = 3
+_WITHOUT_CHECKSUM = (
+    "none of the {}: damage that leaves their form right is not seen, and gives wrong labels"
+)
+_PARTS = {"data": "chunks", "index": "minishard indices"}
 _EXTENSION = "{} is an extension of shardreader; other programs may not be able to read this scale"
 
 
@@ -120,11 +124,22 @@ def _scale(
         "grid_size": scale.grid.grid_size,
         "chunks": chunks_in_volume(scale),
         "sharding": None if sharding is None else asdict(sharding),
+        "without_checksum": _without_checksum(sharding),
         "extensions": _extensions(sharding),
         "directory_exists": exists,
         "not_supported": _not_supported(volume, scale, directory or scale.key),
         "shards": None if copy is None else _copy(copy),
     }
+
+
+def _without_checksum(sharding: ShardingSpec | None) -> list[str]:
+    """What of a scale is stored without a checksum: "data", "index"."""
+    from shardreader.format.sharding import CHECKED_ENCODINGS
+
+    if sharding is None:
+        return []
+    encodings = {"data": sharding.data_encoding, "index": sharding.minishard_index_encoding}
+    return [part for part, encoding in encodings.items() if encoding not in CHECKED_ENCODINGS]
 
 
 def _extensions(sharding: ShardingSpec | None) -> list[str]:
@@ -206,6 +221,9 @@ def _scale_lines(scale: dict[str, Any]) -> list[str]:
     ]
     if scale["not_supported"]:
         lines.append(_line("note", scale["not_supported"]))
+    if scale["without_checksum"]:
+        parts = " and ".join(_PARTS[part] for part in scale["without_checksum"])
+        lines.append(_line("checksums", _WITHOUT_CHECKSUM.format(parts)))
     lines += [_line("note", _EXTENSION.format(name)) for name in scale["extensions"]]
     if scale["directory_exists"] is False:
         lines.append(_line("note", "the directory of this scale does not exist"))

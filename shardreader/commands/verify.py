@@ -31,8 +31,8 @@ SUMMARY = "is this copy whole, and if not, exactly what is wrong"
 DESCRIPTION = """\
 Check the copy against its info, its manifest and the rules of the format.
   quick  which shards are here, and all that their indices say
-  full   quick, and every chunk inflated, its checksum and structure checked
-  deep   full, and every voxel followed to its label
+  full   quick, and every chunk inflated, its checksum checked, every voxel followed to its label
+  deep   full, and a share of the chunks decoded by another implementation (--cross-check)
 A shard that is absent is missing, unless the manifest (shardreader adopt), --listing
 or --allow-absent says otherwise.
 Exit status 0: whole. 1: something is damaged, missing or unknown. 130: interrupted, or

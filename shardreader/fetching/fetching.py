@@ -13,7 +13,6 @@ from typing import Any
 
 from shardreader.copies.patched_info import write_info
 from shardreader.errors import InfoError, ReadError
-from shardreader.fetching.checksum import require_crc32c
 from shardreader.fetching.drive import begun_bytes, files_in, no_room
 from shardreader.fetching.manifest_writer import ManifestWriter
 from shardreader.fetching.partial_plan import cost_of, mending, plan_region
@@ -142,7 +141,6 @@ def fetch(
         raise ValueError(f"jobs must be a positive integer, not {jobs!r}")
     if max_rate is not None and not max_rate > 0:
         raise ValueError(f"max_rate must be above 0, not {max_rate!r}")
-    require_crc32c()
     stop = threading.Event()
     patience = Patience(stop)
     reader = SourceReader(RemoteStore(parse_source(source), auth=auth), patience)

@@ -16,7 +16,7 @@ from shardreader.errors import FormatFault
 from shardreader.format.json_members import choice, integer, shown
 from shardreader.format.murmurhash import murmurhash3_x86_128_low
 
-__all__ = ["SHARDING_TYPE", "ShardingSpec"]
+__all__ = ["CHECKED_ENCODINGS", "SHARDING_TYPE", "ShardingSpec"]
 
 SHARDING_TYPE = "neuroglancer_uint64_sharded_v1"
 _Ids: TypeAlias = NDArray[np.uint64]
@@ -26,6 +26,8 @@ HASHES: dict[str, Callable[[_Ids], _Ids]] = {
 }
 # The specification has raw and gzip; zstd is an extension of this package.
 ENCODINGS = ("raw", "gzip", "zstd")
+# Those that carry a checksum of what they hold; that of zstd is optional.
+CHECKED_ENCODINGS = ("gzip",)
 # With more, a shard index would be longer than 64 GiB.
 MINISHARD_BITS_LIMIT = 32
 _ID_BITS = 64

@@ -12,7 +12,7 @@ from shardreader.format.grid import Box
 from shardreader.format.info import ScaleInfo
 from shardreader.format.shard_ranges import ShardRanges
 
-__all__ = ["SHARD_STATES", "FindingGroup", "ReportFacts", "ScaleReport", "SourceKnown"]
+__all__ = ["SHARD_STATES", "Asked", "FindingGroup", "ReportFacts", "ScaleReport", "SourceKnown"]
 
 # The states of a shard, in the order in which they are told.
 SHARD_STATES = (
@@ -24,6 +24,32 @@ SHARD_STATES = (
     "unknown",
     "source_has_none",
 )
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was to be looked at.
+
+    Parameters
+    ----------
+    shards, possible_shards : int
+        Selected, and all that can hold a chunk of these scales by the geometry.
+    scales, scales_of_volume : int
+    in_box : bool
+        Of the shards, only the chunks that a box touches are looked into.
+    """
+
+    shards: int
+    possible_shards: int
+    scales: int
+    scales_of_volume: int
+    in_box: bool
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all of the volume."""
+        everything = (self.possible_shards, self.scales_of_volume)
+        return not self.in_box and (self.shards, self.scales) == everything
 
 
 @dataclass(frozen=True)
@@ -150,8 +176,7 @@ class ReportFacts:
         Taken from the state of an earlier run.
     cross_check : float
         Share of the chunks that were also decoded by another implementation.
-    whole_scales : bool
-        Whether all shards of the scales were selected.
+    asked : Asked
     saved_as : str or None
         The JSON file that the report goes to, from which `fetch` can repair the copy.
     """
@@ -169,7 +194,7 @@ class ReportFacts:
     resumed_shards: int
     resumed_bytes: int
     cross_check: float
-    whole_scales: bool
+    asked: Asked
     saved_as: str | None = None
 
     @property

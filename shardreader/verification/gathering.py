@@ -71,11 +71,14 @@ class ScaleResults:
         None where the scale is of a form that this version does not read.
     not_supported : str or None
         Why.
+    asks_all : bool
+        Whether none of its shards is left out.
     """
 
     scale: ScaleInfo
     plan: ScalePlan | None
     not_supported: str | None = None
+    asks_all: bool = True
     faces: FaceCounts = field(default_factory=FaceCounts)
     _whole: list[int] = field(default_factory=list)
     _partial: list[int] = field(default_factory=list)
@@ -93,6 +96,18 @@ class ScaleResults:
         self._untrusted += summary.untrusted
         self._left_out += sum(summary.counts.values()) - len(summary.result.findings)
 
+    @property
+    def possible(self) -> int:
+        """How many shards can hold a chunk, by the geometry."""
+        return 0 if self.plan is None else self.plan.lattice.count
+
+    @property
+    def asked(self) -> int:
+        """How many of them are selected; of more than can be listed, those that are here."""
+        if self.plan is None or self.asks_all:
+            return self.possible
+        return sum(map(len, self._shards(self.plan).values()))
+
     def distrust_all(self) -> None:
         """No voxel of the scale can be trusted."""
         self._untrusted = [self.scale.grid.bounds]
@@ -102,7 +117,7 @@ class ScaleResults:
         scale, plan = self.scale, self.plan
         return ScaleReport(
             scale=scale,
-            possible=0 if plan is None else plan.lattice.count,
+            possible=self.possible,
             shards={} if plan is None else self._shards(plan),
             totals=self._totals,
             untrusted=tuple(sorted(self._untrusted, key=lambda box: box.lower[::-1])),

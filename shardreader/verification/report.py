@@ -16,6 +16,7 @@ from shardreader.verification.facts import ReportFacts
 from shardreader.verification.render_html import render_html
 from shardreader.verification.render_markdown import render_markdown
 from shardreader.verification.repair import repair_advice
+from shardreader.verification.wording import verdict
 
 __all__ = ["REPORT_TYPE", "Report", "check_report_path", "render_json"]
 
@@ -45,10 +46,11 @@ class Report(ReportFacts):
             "created": self.created,
             "ok": self.ok,
             "finished": self.finished,
+            "verdict": verdict(self),
             "exit_status": self.exit_status,
             "allow_absent": self.allow_absent,
             "cross_check": self.cross_check,
-            "all_shards_selected": self.whole_scales,
+            "asked": asdict(self.asked),
             "manifest": None if self.known is None else asdict(self.known),
             "seconds": round(self.seconds, 3),
             "megabytes_per_second": round(self.bytes_per_second / 1e6, 1),

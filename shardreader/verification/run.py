@@ -20,7 +20,7 @@ from shardreader.format.info import ScaleInfo, VolumeInfo
 from shardreader.format.manifest import Manifest
 from shardreader.runtime.runner import Runner
 from shardreader.storage.documents import check_supported
-from shardreader.verification.facts import SourceKnown
+from shardreader.verification.facts import Asked, SourceKnown
 from shardreader.verification.gathering import FindingsByKind, ScaleResults
 from shardreader.verification.plan import (
     PlannedShard,
@@ -198,7 +198,17 @@ class Verification:
             resumed_shards=self._resumed_shards,
             resumed_bytes=self._resumed_bytes,
             cross_check=question.cross_check,
-            whole_scales=all(selection.is_whole for selection in question.selections),
+            asked=self._asked(),
+        )
+
+    def _asked(self) -> Asked:
+        question = self._question
+        return Asked(
+            shards=sum(results.asked for results in self._results),
+            possible_shards=sum(results.possible for results in self._results),
+            scales=len(question.scales),
+            scales_of_volume=len(question.volume.scales),
+            in_box=any(selection.cells is not None for selection in question.selections),
         )
 
     def _planned(self, at: int) -> ScaleResults:
@@ -224,7 +234,7 @@ class Verification:
         for finding in plan.findings:
             stands_for = unknown if finding.kind is FindingKind.ABSENT_UNKNOWN else 1
             self._findings.add(finding, stands_for)
-        return ScaleResults(scale, plan)
+        return ScaleResults(scale, plan, asks_all=question.selections[at].is_whole)
 
     def _all_tasks(self) -> Iterator[_Task]:
         for at, results in enumerate(self._results):

@@ -51,7 +51,8 @@ def verify(
     scale : int, str or three numbers, optional
         Index, key or resolution in nm; all scales by default.
     level : {"quick", "full", "deep"}
-        The indices; every chunk inflated and its structure checked; every voxel followed too.
+        The indices; every chunk inflated and every voxel followed to its label too; a share of
+        the chunks decoded by another implementation too (`cross_check`).
     shards : str or iterable of int, optional
         Hexadecimal numbers and ranges such as ``"0a3f,0b00-0bff"``, or numbers.
     box : Box or (lower, upper), optional
@@ -193,14 +194,16 @@ def _shard_number(number: Any) -> int:
     return int(number)
 
 
-def _cells(scale: ScaleInfo, box: Box | Sequence[Sequence[float]], units: str | None) -> Box:
+def _cells(scale: ScaleInfo, box: Box | Sequence[Sequence[float]], units: str | None) -> Box | None:
+    """The cells that a box touches; None where these are all."""
     voxels = voxel_box(box, units=units, voxel_size=scale.resolution)
     inside = scale.grid.bounds.intersection(voxels)
     if inside.is_empty:
         raise OutOfBoundsError(
             f"box {voxels} has no voxel of scale {scale.key}, which is {scale.grid.bounds}"
         )
-    return scale.grid.cells_touching(inside)
+    cells = scale.grid.cells_touching(inside)
+    return None if cells == Box((0, 0, 0), scale.grid.grid_size) else cells
 
 
 def _selects_any(scale: ScaleInfo, selection: Selection) -> bool:

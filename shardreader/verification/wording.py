@@ -5,10 +5,12 @@ from __future__ import annotations
 from shardreader.checking.findings import Finding, FindingKind, Severity
 from shardreader.errors import Location
 from shardreader.format.grid import Box
-from shardreader.verification.facts import ReportFacts, ScaleReport
+from shardreader.format.sharding import CHECKED_ENCODINGS
+from shardreader.verification.facts import Asked, ReportFacts, ScaleReport
 
 __all__ = [
     "STATE_TEXTS",
+    "asked_text",
     "box_text",
     "counted",
     "finding_text",
@@ -27,6 +29,10 @@ STATE_TEXTS = {
     "unknown": "absent, and it is unknown whether the source has them",
     "source_has_none": "absent, and the source has none either",
 }
+_WITHOUT = (
+    "without a checksum: one that is cut, shifted or changed and keeps its form gives wrong "
+    "labels, which no check sees"
+)
 _BASES = {
     "listing": "a listing of it",
     "requests": "requests for its files",
@@ -46,19 +52,14 @@ def counted(count: int, noun: str) -> str:
 
 
 def verdict(report: ReportFacts) -> str:
-    """The answer in one line."""
+    """The answer in one line: "WHOLE" alone where all of the volume was looked at."""
+    if report.finished and report.ok:
+        return _sound(report)
     damage, missing = report.count(Severity.DAMAGE), report.count(Severity.MISSING)
     unread = sum(scale.not_supported is not None for scale in report.scales)
     partial = report.count_of(FindingKind.PARTIAL)
     if not report.finished:
         parts = ["NOT FINISHED: what follows is what was found so far"]
-    elif report.ok:
-        if missing:
-            parts = ["WHOLE as far as it is here: nothing is damaged"]
-            parts += [f"{counted(partial, 'shard')} partial"] if partial else []
-            parts += [f"{counted(missing - partial, 'shard')} absent"] if missing > partial else []
-            return "; ".join(parts)
-        return "WHOLE: nothing is damaged, missing or unknown"
     elif damage:
         parts = ["DAMAGED"]
     elif report.totals.shards == 0 and missing:
@@ -80,6 +81,38 @@ def verdict(report: ReportFacts) -> str:
     return "; ".join(parts)
 
 
+def _sound(report: ReportFacts) -> str:
+    missing, partial = report.count(Severity.MISSING), report.count_of(FindingKind.PARTIAL)
+    nothing = "nothing is damaged" if missing else "nothing is damaged, missing or unknown"
+    if not report.asked.is_whole:
+        parts = [f"sound as far as asked: {asked_text(report.asked)}", nothing]
+    elif missing:
+        parts = [f"WHOLE as far as it is here: {nothing}"]
+    else:
+        parts = [f"WHOLE: {nothing}"]
+    parts += [f"{counted(partial, 'shard')} partial"] if partial else []
+    parts += [f"{counted(missing - partial, 'shard')} absent"] if missing > partial else []
+    if report.level == "quick":
+        parts.append("by the indices alone, no chunk was read")
+    return "; ".join(parts)
+
+
+def asked_text(asked: Asked) -> str:
+    """What was to be looked at, of how much.
+
+    Examples
+    --------
+    >>> asked_text(Asked(1, 3689, 1, 2, in_box=True))
+    '1 of 3,689 shards, 1 of 2 scales, in these only the chunks of the box'
+    """
+    parts = [f"{asked.shards:,} of {counted(asked.possible_shards, 'shard')}"]
+    if asked.scales != asked.scales_of_volume:
+        parts.append(f"{asked.scales:,} of {counted(asked.scales_of_volume, 'scale')}")
+    if asked.in_box:
+        parts.append("in these only the chunks of the box")
+    return ", ".join(parts)
+
+
 def known_text(report: ReportFacts) -> str:
     """Who says what the source has."""
     known = report.known
@@ -93,30 +126,33 @@ def totals_lines(report: ReportFacts) -> list[tuple[str, str]]:
     """Names and values of what was looked at."""
     totals = report.totals
     resumed = f", {report.resumed_shards:,} of them before" if report.resumed_shards else ""
-    lines = [
+    lines = [] if report.asked.is_whole else [("asked", asked_text(report.asked))]
+    lines += [
         ("shards", f"{totals.shards:,} checked{resumed}, {_bytes(totals.file_bytes)}"),
         ("chunks", f"{totals.chunks:,}, {_bytes(totals.stored_bytes)} stored"),
     ]
     if report.level != "quick":
         inflated = f"{totals.inflated_chunks:,} chunks to {_bytes(totals.inflated_bytes)}"
         lines.append(("inflated", inflated))
-    if totals.unverifiable_chunks:
+    unverifiable = totals.unverifiable_chunks
+    if unverifiable:
+        lines.append(("UNVERIFIABLE", f"{counted(unverifiable, 'chunk')} stored {_WITHOUT}"))
+    elif report.level == "quick" and any(map(_lacks_checksums, report.scales)):
+        lines.append(("UNVERIFIABLE", f"chunks are stored {_WITHOUT}"))
+    if totals.checksummed_files:
         lines.append(
-            ("UNVERIFIABLE", f"{totals.unverifiable_chunks:,} chunks are stored without a checksum")
+            ("checksums", f"{totals.checksummed_files:,} files compared with the manifest")
         )
-    if totals.checksummed_files or totals.unchecksummed_files:
-        text = f"{totals.checksummed_files:,} files compared with the manifest"
-        if totals.unchecksummed_files:
-            text += (
-                f"; {totals.unchecksummed_files:,} not, because google-crc32c is not installed "
-                "(pip install google-crc32c)"
-            )
-        lines.append(("checksums", text))
     if report.cross_check:
         lines.append(("cross-check", f"{totals.cross_checked_chunks:,} chunks agree"))
     speed = report.bytes_per_second / 1e6
     lines.append(("time", f"{report.seconds:.1f} s, {speed:,.{0 if speed >= 10 else 1}f} MB/s"))
     return lines
+
+
+def _lacks_checksums(scale: ScaleReport) -> bool:
+    sharding = scale.scale.sharding
+    return sharding is not None and sharding.data_encoding not in CHECKED_ENCODINGS
 
 
 def _bytes(count: int) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import zstandard
-from cseg_words import Block, channel_words, encoding, table_words
+from cseg_words import Block, channel_words, encoding, table_words, value_words
 from numpy.typing import NDArray
 
 from shardreader.format.sharding import ShardingSpec
@@ -246,3 +246,11 @@ class TinyVolume:
         blocks = [block_label(chunk_id, i) for i in range(4)]
         corners = np.array(blocks, np.uint64).reshape((2, 2, 1), order="F")
         return np.kron(corners, np.ones((8, 8, 8), np.uint64))
+
+
+def code_too_far(tiny: TinyVolume) -> None:
+    """Write chunk 5 of shard 0 with a code behind its encoding, under a right gzip checksum."""
+    blocks = [Block(8, "t", "v"), *[Block(0, "t")] * 3]
+    parts = [("v", value_words([255] + [0] * 511, 8)), ("t", table_words([7], 2))]
+    tiny.shards[0].chunks[5] = gzipped(encoding(channel_words(blocks, parts)).tobytes())
+    tiny.write()

@@ -177,7 +177,7 @@ def test_selections() -> None:
     report = verify(FAFB_MINI, shards="02fa,0668-066d", allow_absent=True)
     assert report.totals.shards == 5
     assert report.scales[0].names("whole") == "02fa,0668-0669,066c-066d"
-    assert not report.whole_scales
+    assert not report.asked.is_whole
     assert verify(FAFB_MINI, shards=[0x2FA]).exit_status == 0
     inside = ((61440, 32768, 3072), (61441, 32769, 3073))
     report = verify(FAFB_MINI, box=inside, units="voxel")

@@ -306,10 +306,8 @@ def check_blocks(
     cell_shape: Triple,
     block_size: Triple,
     label_words: int,
-    *,
-    follow_codes: bool,
 ) -> int:
-    """Check every block header of a channel against the encoding; nothing is decoded.
+    """Check every block of a channel against the encoding; nothing is decoded.
 
     Parameters
     ----------
@@ -317,27 +315,21 @@ def check_blocks(
         As in :func:`decode_box`.
     label_words : int
         32-bit words in a label: 1 or 2.
-    follow_codes : bool
-        Whether also the code of each voxel of the chunk is followed to its entry of the table.
 
     Returns
     -------
     int
-        ``OK``, or a status for :func:`explain`: that of the first faulty block. With
-        `follow_codes` it is ``OK`` exactly where :func:`decode_box` decodes the whole chunk.
+        ``OK``, exactly where :func:`decode_box` decodes the whole chunk, or a status for
+        :func:`explain`: that of the first faulty block.
 
     Examples
     --------
     >>> words = np.array([1, 1 << 24 | 3, 2, 0b0110, 7], "<u4")
-    >>> check_blocks(words, 1, 0, (4, 1, 1), (4, 1, 1), 1, follow_codes=False)
-    0
-    >>> check_blocks(words, 1, 0, (4, 1, 1), (4, 1, 1), 1, follow_codes=True)
+    >>> check_blocks(words, 1, 0, (4, 1, 1), (4, 1, 1), 1)
     7
     """
     kernel = _check[0] if _check else _load_check()
-    return kernel(
-        words, num_channels, channel, cell_shape, block_size, label_words, int(follow_codes)
-    )
+    return kernel(words, num_channels, channel, cell_shape, block_size, label_words)
 
 
 def check_chunks(
@@ -348,8 +340,6 @@ def check_chunks(
     cell_shapes: npt.NDArray[np.int64],
     block_size: Triple,
     label_words: int,
-    *,
-    follow_codes: bool,
 ) -> npt.NDArray[np.bool_]:
     """Check several chunks of one channel, as :func:`check_blocks` does one.
 
@@ -357,7 +347,7 @@ def check_chunks(
     ----------
     words, first_words, lengths, rows, cell_shapes, block_size
         As in :func:`decode_boxes`.
-    label_words, follow_codes
+    label_words
         As in :func:`check_blocks`.
 
     Returns
@@ -375,7 +365,6 @@ def check_chunks(
         cell_shapes,
         block_size,
         label_words,
-        int(follow_codes),
         done,
     )
     return done

@@ -102,9 +102,7 @@ def read_voxels_of_chunks(
         done[i] = fault == 0
 
 
-def check_chunks(
-    words, first_words, lengths, rows, cell_shapes, block_size, label_words, follow_codes, done
-):
+def check_chunks(words, first_words, lengths, rows, cell_shapes, block_size, label_words, done):
     """See :func:`shardreader.decoding.cseg.check_chunks`."""
     for i in range(rows.size):
         fault = _check_blocks(
@@ -114,7 +112,6 @@ def check_chunks(
             _triple(cell_shapes, np.uint64(rows[i])),
             block_size,
             label_words,
-            follow_codes,
         )
         done[i] = fault == 0
 
@@ -146,7 +143,7 @@ def compile_many(label_bytes: int) -> ManyKernels:
 def compile_check_chunks() -> Callable[..., None]:
     """Compile `check_chunks`, which knows the size of labels from an argument."""
     done = types.Array(types.boolean, 1, "C")
-    signature = types.void(*_chunk_types(), types.int64, types.int64, done)
+    signature = types.void(*_chunk_types(), types.int64, done)
     return compile_cached(check_chunks, signature, parts=_PARTS)
 
 

@@ -116,15 +116,12 @@ def test_checks_of_chunks(seed, dtype, count, damaged):
     rng = np.random.default_rng(seed)
     label_words = np.dtype(dtype).itemsize // 4
     chunks = Chunks(rng, count, label_words, damaged)
-    for follow_codes in (False, True):
-        done = cseg.check_chunks(*chunks.place, label_words, follow_codes=follow_codes)
-        expected = [
-            cseg.check_blocks(
-                words, 1, 0, SHAPE, BLOCK, label_words, follow_codes=follow_codes
-            ) == cseg.OK
-            for words in chunks.each
-        ]  # fmt: skip
-        assert done.tolist() == expected
+    done = cseg.check_chunks(*chunks.place, label_words)
+    expected = [
+        cseg.check_blocks(words, 1, 0, SHAPE, BLOCK, label_words) == cseg.OK
+        for words in chunks.each
+    ]
+    assert done.tolist() == expected
 
 
 def test_an_encoding_cut_short_reads_nothing_of_its_neighbour():
