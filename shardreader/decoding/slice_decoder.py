@@ -29,6 +29,10 @@ class SliceCodec(NamedTuple):
     decode_slices : callable
         Gives whole slices of a chunk, and the faults of those that are damaged. Raises
         FormatFault where none can be read.
+    labels_of_slices : callable or None
+        Gives the distinct labels of the whole slices from the first to the last of a chunk, of
+        which nothing is decoded, or None where the stream does not have them so. Raises
+        FormatFault.
     """
 
     decode_box: Callable[[bytes, Triple, Triple, Triple, NDArray[Any], int, Triple], None]
@@ -36,6 +40,9 @@ class SliceCodec(NamedTuple):
         [bytes, Triple, NDArray[np.int64], np.dtype[Any]],
         tuple[NDArray[Any], dict[int, FormatFault]],
     ]
+    labels_of_slices: (
+        Callable[[bytes, Triple, tuple[int, int], np.dtype[Any]], NDArray[Any] | None] | None
+    ) = None
 
     def decode_chunk(
         self, encoded: bytes, shape: tuple[int, int, int, int], dtype: np.dtype[Any]
@@ -74,6 +81,25 @@ class SliceDecoder:
         self._codec.decode_box(
             encoded, cell_shape, lower, upper, output.flat, output.at(first), output.strides
         )
+
+    def labels_of_box(
+        self,
+        encoded: bytes,
+        cell_shape: Triple,
+        lower: Triple,
+        upper: Triple,
+        dtype: np.dtype[Any],
+    ) -> NDArray[Any] | None:
+        """The distinct labels of a box, without decoding it; None where that cannot be done.
+
+        Raises
+        ------
+        FormatFault
+        """
+        whole_slices = (*lower[:2], *upper[:2]) == (0, 0, *cell_shape[:2])
+        if self._codec.labels_of_slices is None or not whole_slices:
+            return None
+        return self._codec.labels_of_slices(encoded, cell_shape, (lower[2], upper[2]), dtype)
 
     def read_voxels(
         self, encoded: bytes, cell_shape: Triple, batch: PointBatch, first: int, last: int

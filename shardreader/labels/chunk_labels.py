@@ -16,6 +16,7 @@ from shardreader.decoding.chunk_decoder import ChunkDecoder, make_decoder, words
 from shardreader.decoding.cseg.nearest import nearest_voxels
 from shardreader.decoding.cseg.tally import ChunkBoxes, LabelTally, one_chunk
 from shardreader.decoding.flat_output import FlatOutput
+from shardreader.decoding.slice_decoder import SliceDecoder
 from shardreader.format.grid import Triple
 from shardreader.format.info import COMPRESSED_SEGMENTATION, ScaleInfo, VolumeInfo
 from shardreader.labels.label_map import ValuesOf
@@ -278,6 +279,11 @@ class _DecodedLabels:
         tally: LabelTally,
     ) -> None:
         """As `LabelReader.tally`."""
+        if tally.labels_only and isinstance(self._decoder, SliceDecoder):
+            found = self._decoder.labels_of_box(encoded, cell_shape, lower, upper, self._dtype)
+            if found is not None:
+                tally.add_voxels(_as_uint64(found.reshape(-1, 1, 1)), origin)
+                return
         voxels = self._decode(encoded, channel, cell_shape, lower, upper)
         x, y, z = (o + a for o, a in zip(origin, lower, strict=True))
         tally.add_voxels(_as_uint64(voxels), (x, y, z))

@@ -90,6 +90,11 @@ class LabelCounting(VolumeGeometry):
         TypeError
             No `channel`, or voxels that are floats.
 
+        Notes
+        -----
+        Of whole slices of a crackle chunk only the table of labels is read, where it has a
+        checksum. Damage in other parts of the chunk does not change the answer and is not seen.
+
         Examples
         --------
         >>> import shardreader
@@ -98,7 +103,7 @@ class LabelCounting(VolumeGeometry):
         array([1124316951, 1945564569, 3152676297], dtype=uint64)
         """
         voxels = self._inside(box, units, resolution)
-        scan = self._counted(voxels, channel, progress=progress)
+        scan = self._counted(voxels, channel, progress=progress, labels_only=True)
         labels, _, _ = self._result(scan)
         return (labels, _unseen(scan)) if return_unseen else labels
 
@@ -267,6 +272,7 @@ class LabelCounting(VolumeGeometry):
         progress: bool,
         boxes: bool = False,
         only: NDArray[np.uint64] | None = None,
+        labels_only: bool = False,
         refuse: Callable[[Found], None] | None = None,
     ) -> LabelScan:
         reader = self._label_reader
@@ -282,6 +288,7 @@ class LabelCounting(VolumeGeometry):
                 number,
                 boxes=boxes,
                 only=only,
+                labels_only=labels_only,
                 refuse=refuse,
                 show=show,
             )
@@ -294,6 +301,7 @@ class LabelCounting(VolumeGeometry):
         progress: bool = False,
         boxes: bool = False,
         only: NDArray[np.uint64] | None = None,
+        labels_only: bool = False,
     ) -> LabelScan:
         """A scan that raises as `cutout` does, with 0 where that gives 0."""
 
@@ -301,7 +309,15 @@ class LabelCounting(VolumeGeometry):
             forgive = self._missing == "zero"
             refuse_chunks(self._source, found, what="chunks of the box", forgive_absent=forgive)
 
-        scan = self._scan(voxels, channel, progress=progress, boxes=boxes, only=only, refuse=refuse)
+        scan = self._scan(
+            voxels,
+            channel,
+            progress=progress,
+            boxes=boxes,
+            only=only,
+            labels_only=labels_only,
+            refuse=refuse,
+        )
         if scan.absent_box is not None:
             around = scan.absent_box
             scan.tally.add_label(0, _unseen(scan), around.lower, around.upper)

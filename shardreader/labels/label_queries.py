@@ -169,7 +169,7 @@ class LabelQueries(LabelCounting):
         if not renumber:
             values_of = values_as(result_type, label_map)
             return self._translated(voxels, channels, values_of, result_type, out)
-        found = [self._counted(voxels, channel).tally.result()[0] for channel in channels]
+        found = [self._counted(voxels, c, labels_only=True).tally.result()[0] for c in channels]
         labels = np.concatenate(found)
         table = np.unique(labels if label_map is None else label_map.apply(labels))
         values_of = numbers_in(table, result_type, label_map)

@@ -64,6 +64,7 @@ def scan_labels(
     *,
     boxes: bool = False,
     only: NDArray[np.uint64] | None = None,
+    labels_only: bool = False,
     refuse: Callable[[Found], None] | None = None,
     show: Callable[[int], None] = lambda _done: None,
 ) -> LabelScan:
@@ -80,6 +81,8 @@ def scan_labels(
         Whether bounding boxes are kept.
     only : ndarray of uint64, optional
         No other labels are kept.
+    labels_only : bool
+        Whether the counts of the tally may be of anything.
     refuse : callable, optional
         Gets each search before anything is read, and may raise; then the first damaged chunk
         raises too. Without it no chunk raises.
@@ -98,7 +101,7 @@ def scan_labels(
     few = cells.voxels <= _TILE_EDGE**3
     for tile in [cells] if few and not cells.is_empty else grid.tiles(cells, _TILE_EDGE):
         part = _Tile(source, grid, reader, tile, box, channel, scan, tallies)
-        part.run(workers, boxes, only, refuse)
+        part.run(workers, boxes, only, labels_only, refuse)
         done += tile.voxels
         show(done)
     for _, total in tallies:
@@ -140,6 +143,7 @@ class _Tile:
         workers: Workers,
         boxes: bool,
         only: NDArray[np.uint64] | None,
+        labels_only: bool,
         refuse: Callable[[Found], None] | None,
     ) -> None:
         def settle(found: Found, rows: NDArray[np.intp]) -> None:
@@ -148,12 +152,12 @@ class _Tile:
             self._settle(found, rows)
 
         def consume(row: int, encoded: bytes) -> None:
-            with self._tallied(boxes, only) as tally:
+            with self._tallied(boxes, only, labels_only) as tally:
                 self._tally(row, encoded, tally)
 
         def consume_many(*chunks: Any) -> NDArray[np.bool_]:
             encoded = EncodedChunks(*chunks)
-            with self._tallied(boxes, only) as tally:
+            with self._tallied(boxes, only, labels_only) as tally:
                 done = self._tally_many(encoded, tally)
             return np.full(len(encoded.rows), done)
 
@@ -176,12 +180,17 @@ class _Tile:
             self._not_seen(PointStatus.CORRUPT, np.array([row]), error)
 
     @contextmanager
-    def _tallied(self, boxes: bool, only: NDArray[np.uint64] | None) -> Iterator[LabelTally]:
+    def _tallied(
+        self, boxes: bool, only: NDArray[np.uint64] | None, labels_only: bool
+    ) -> Iterator[LabelTally]:
         """An empty tally, of which all is added to the sum, but nothing after an exception."""
         try:
             pair = self._tallies.pop()
         except IndexError:
-            pair = LabelTally(boxes=boxes), LabelTally(boxes=boxes, only=only)
+            pair = (
+                LabelTally(boxes=boxes, labels_only=labels_only),
+                LabelTally(boxes=boxes, only=only),
+            )
         try:
             pair[0].clear()
             yield pair[0]

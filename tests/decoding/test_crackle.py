@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import crackle_damage
 import numpy as np
 import pytest
 from crackle_damage import decode, sound_streams
@@ -90,6 +94,21 @@ def test_single_slices(number: int) -> None:
         assert not faults
 
 
+@each_stream
+def test_labels_without_decoding(number: int) -> None:
+    stream, voxels = STREAMS[number]
+    flat = int.from_bytes(stream[5:7], "little") >> 5 & 3 == 0
+    for first, end in ((0, voxels.shape[2]), (voxels.shape[2] - 1, voxels.shape[2])):
+        found = crackle.labels_of_slices(stream, voxels.shape, (first, end), voxels.dtype)
+        assert (found is not None) == flat
+        if found is not None:
+            assert sorted(found.tolist()) == np.unique(voxels[..., first:end]).tolist()
+        # Without a checksum what is not decoded is not known.
+        bare = take_apart(stream).version_0()
+        slices = (first, end)
+        assert crackle.labels_of_slices(bare, voxels.shape, slices, voxels.dtype) is None
+
+
 def test_an_empty_box_is_nothing() -> None:
     stream, voxels = STREAMS[0]
     out = np.full(1, 7, voxels.dtype)
@@ -125,6 +144,26 @@ def test_crc32c_by_tables_equals_that_by_the_instruction() -> None:
         for byte in range(8):
             crc ^= int(_TABLES[7 - byte, word >> 8 * byte & 0xFF])
     assert crc ^ 0xFFFFFFFF == crc32c(data, 0, len(data))
+
+
+@pytest.mark.slow
+def test_processors_without_the_crc_instruction(tmp_path: Path) -> None:
+    support = Path(crackle_damage.__file__).parent
+    code = """
+import numpy as np
+from crackle_damage import decode, sound_streams
+from shardreader.decoding.crackle.crc32c_kernels import HAS_INSTRUCTION
+assert not HAS_INSTRUCTION
+for stream, voxels in sound_streams():
+    np.testing.assert_array_equal(decode(stream, voxels), voxels)
+"""
+    environment = {
+        **os.environ,
+        "NUMBA_CPU_NAME": "generic",
+        "NUMBA_CACHE_DIR": str(tmp_path),
+        "PYTHONPATH": os.pathsep.join([str(support.parents[1]), str(support)]),
+    }
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
 
 # --- against the published package; it is never given damaged bytes, which end its process

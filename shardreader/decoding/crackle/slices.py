@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from shardreader.decoding.crackle.compiled import slice_decoder
 from shardreader.decoding.crackle.faults import COMPONENTS, OK, explain
 from shardreader.decoding.crackle.labels import read_labels
-from shardreader.decoding.crackle.stream import parse_stream
+from shardreader.decoding.crackle.stream import FLAT, parse_stream
 from shardreader.errors import FormatFault
 
-__all__ = ["decode_box", "decode_slices"]
+__all__ = ["decode_box", "decode_slices", "labels_of_slices"]
 
 Triple = tuple[int, int, int]
 
@@ -89,6 +89,39 @@ def decode_slices(
     flat = np.empty(x * y * len(slices), dtype)
     faults = _decode(encoded, cell_shape, slices, ((0, 0), (x, y)), flat, 0, (1, x, x * y))
     return flat.reshape((x, y, len(slices)), order="F"), faults
+
+
+def labels_of_slices(
+    encoded: bytes, cell_shape: Triple, slices: tuple[int, int], dtype: np.dtype[Any]
+) -> NDArray[Any] | None:
+    """The distinct labels of some slices of a chunk, from the labels section alone.
+
+    Parameters
+    ----------
+    encoded, cell_shape
+        As in :func:`decode_box`.
+    slices : (int, int)
+        The slices ``[first, end)``, at least one.
+    dtype : dtype
+        Of unsigned integers.
+
+    Returns
+    -------
+    array of shape (n,), or None
+        Each label once, in no order. None where the section has no checksum or has pins, which
+        name the components that they go through only by their place.
+
+    Raises
+    ------
+    FormatFault
+    """
+    stream = parse_stream(encoded, cell_shape, dtype)
+    if stream.label_format != FLAT or not len(stream.slice_crcs):
+        return None
+    labels = read_labels(encoded, stream, dtype, *slices)
+    used = np.zeros(len(labels.values), np.bool_)
+    used[labels.keys] = True
+    return labels.values[used]
 
 
 def _decode(

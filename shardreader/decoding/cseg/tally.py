@@ -70,6 +70,8 @@ class LabelTally:
         Whether bounding boxes are kept, which takes longer than counting alone.
     only : ndarray of uint64, optional
         No other labels are tallied. They are listed even where they have no voxel.
+    labels_only : bool
+        Whether nobody asks for the counts and boxes, which then may be of anything.
 
     Examples
     --------
@@ -84,7 +86,14 @@ class LabelTally:
     [[11, 0, 0], [13, 1, 1]]
     """
 
-    def __init__(self, *, boxes: bool = False, only: npt.NDArray[np.uint64] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        boxes: bool = False,
+        only: npt.NDArray[np.uint64] | None = None,
+        labels_only: bool = False,
+    ) -> None:
+        self.labels_only = labels_only
         self._kernels = _compiled[0] if _compiled else _load()
         self._boxes = boxes
         self._only = None if only is None else np.unique(only.astype(np.uint64, casting="safe"))
