@@ -1,4 +1,4 @@
-"""The command line: arguments, errors, exit status. Floor 6."""
+"""The command line: arguments, errors, exit status."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The error tree, the status of a point or chunk, and where in a file a problem lies.
 
-Floor 0: imports nothing of the package.
+Imports nothing of the package.
 """
 
 from __future__ import annotations

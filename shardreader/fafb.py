@@ -1,4 +1,4 @@
-"""fafbseg's questions, asked of a copy on disk. Floor 5.
+"""fafbseg's questions, asked of a copy on disk.
 
 fafbseg's ``use_local_data(path)`` is gone, and its web service answers from one release of the
 segmentation; here the ids are those of the copy. Coordinates are of the copy's own space: that of

@@ -1,4 +1,4 @@
-"""The version of the package. Floor 0."""
+"""The version of the package."""
 
 __all__ = ["__version__"]
 

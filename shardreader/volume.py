@@ -1,4 +1,4 @@
-"""A volume that is open for reading: voxels of a box, labels at points. Floor 4.
+"""A volume that is open for reading: voxels of a box, labels at points.
 
 Here alone statuses become exceptions.
 """

@@ -1,4 +1,4 @@
-"""Counts where labels differ from their neighbours. Floor 1; imports numba."""
+"""Counts where labels differ from their neighbours. Imports numba."""
 
 from __future__ import annotations
 

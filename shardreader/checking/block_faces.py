@@ -1,4 +1,4 @@
-"""Whether the declared block size is the one that the data was written with. Floor 3.
+"""Whether the declared block size is the one that the data was written with.
 
 A block size of the same volume passes every check of the structure, and gives wrong labels. But
 labels that are put together from the wrong blocks break at the declared block faces: neighbours

@@ -1,4 +1,4 @@
-"""One shard file under check: its reads, and findings that say where they are. Floor 3."""
+"""One shard file under check: its reads, and findings that say where they are."""
 
 from __future__ import annotations
 

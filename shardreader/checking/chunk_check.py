@@ -1,4 +1,4 @@
-"""The checks of one chunk's bytes: inflate, structure, codes, another implementation. Floor 3.
+"""The checks of one chunk's bytes: inflate, structure, codes, another implementation.
 
 Loads numba with the first chunk.
 """

@@ -1,4 +1,4 @@
-"""What `verify` finds, as typed records: small, picklable, to JSON and back. Floor 2."""
+"""What `verify` finds, as typed records: small, picklable, to JSON and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checks of the rows of one minishard index, as findings. Floor 3."""
+"""The checks of the rows of one minishard index, as findings."""
 
 from __future__ import annotations
 

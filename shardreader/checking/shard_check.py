@@ -1,4 +1,4 @@
-"""The check of one shard file: the unit of work of `verify`. Floor 4.
+"""The check of one shard file: the unit of work of `verify`.
 
 A pure function of a small, picklable job, so that any machinery can map it.
 """

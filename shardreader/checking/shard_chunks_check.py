@@ -1,4 +1,4 @@
-"""The checks of all chunks of a shard, in the order of the file and in large reads. Floor 3."""
+"""The checks of all chunks of a shard, in the order of the file and in large reads."""
 
 from __future__ import annotations
 

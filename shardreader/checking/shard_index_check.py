@@ -1,4 +1,4 @@
-"""The checks of a shard's indices, as findings: all of ``quick`` for one file. Floor 3.
+"""The checks of a shard's indices, as findings: all of ``quick`` for one file.
 
 Each entry is judged by itself: a damaged one hides no other.
 """

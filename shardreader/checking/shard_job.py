@@ -1,4 +1,4 @@
-"""One shard file to check, as a small picklable value. Floor 3."""
+"""One shard file to check, as a small picklable value."""
 
 from __future__ import annotations
 

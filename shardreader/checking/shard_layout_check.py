@@ -1,4 +1,4 @@
-"""Ranges of a shard file that overlap, and bytes that belong to nothing, as findings. Floor 3."""
+"""Ranges of a shard file that overlap, and bytes that belong to nothing, as findings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chunks of a remote volume, of which a directory keeps what was read. Floor 3."""
+"""Chunks of a remote volume, of which a directory keeps what was read."""
 
 from __future__ import annotations
 

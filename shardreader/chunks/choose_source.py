@@ -1,4 +1,4 @@
-"""Chooses the store and the source of chunks of an open scale; here and nowhere else. Floor 3."""
+"""Chooses the store and the source of chunks of an open scale; here and nowhere else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which chunks were read lately: those alone are worth memory in the cache. Floor 1."""
+"""Which chunks were read lately: those alone are worth memory in the cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all sources of chunks share: reading what was found, and saying where it is. Floor 3."""
+"""What all sources of chunks share: reading what was found, and saying where it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One walk over chunks: find them, then hand over the encoding of each that is stored. Floor 3."""
+"""One walk over chunks: find them, then hand over the encoding of each that is stored."""
 
 from __future__ import annotations
 

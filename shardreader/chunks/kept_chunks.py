@@ -1,4 +1,4 @@
-"""Encoded chunks in the cache, as compiled code takes many of them at once. Floor 1."""
+"""Encoded chunks in the cache, as compiled code takes many of them at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a search for chunks found, and the plan of the reads that fetch them. Floor 2.
+"""What a search for chunks found, and the plan of the reads that fetch them.
 
 Plain values; nothing here reads a file.
 """

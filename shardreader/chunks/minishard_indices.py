@@ -1,4 +1,4 @@
-"""The indices of the shards of one scale, read, checked and cached. Floor 3.
+"""The indices of the shards of one scale, read, checked and cached.
 
 Specification: sharded.md, "Shard index format" and "Minishard index format". All methods raise
 FormatFault where an index breaks the format, StaleFileError where the file was replaced, and

@@ -1,4 +1,4 @@
-"""Sources of chunks on a remote volume: the local ones, with requests sent ahead. Floor 3.
+"""Sources of chunks on a remote volume: the local ones, with requests sent ahead.
 
 What a search is about to read is asked for first, in rounds: the shard indices; the minishard
 indices; then, by the read, the chunks. The search itself is the local one, and finds the answers

@@ -1,4 +1,4 @@
-"""Which of its source's chunks a shard file answers for. Floor 3; used by `sharded_source`.
+"""Which of its source's chunks a shard file answers for. Used by `sharded_source`.
 
 A whole shard has no record, and a chunk that is not in it is background. A partial one says in its
 coverage record what was asked for; nothing is known of the rest.

@@ -1,4 +1,4 @@
-"""Where the chunks of a sharded scale are, and their stored bytes. Floor 3.
+"""Where the chunks of a sharded scale are, and their stored bytes.
 
 `find` decides EMPTY against NOT_DOWNLOADED and never raises for one chunk: a problem is a status
 with its reason. Specification: sharded.md.

@@ -1,4 +1,4 @@
-"""Planned reads of stored chunks, inflated and cached. Floor 3; shared by all sources."""
+"""Planned reads of stored chunks, inflated and cached. Shared by all sources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the chunks of an unsharded scale are: one file each. Floor 3.
+"""Where the chunks of an unsharded scale are: one file each.
 
 Specification: volume.md, "Unsharded chunk storage". An absent file is background only where a
 manifest says that the source has none.

@@ -1,4 +1,4 @@
-"""A box of a volume as a dask array, which workers in any process read block by block. Floor 4."""
+"""A box of a volume as a dask array, which workers in any process read block by block."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Maps jobs over the machines of a dask cluster that share the storage. Floor 4.
+"""Maps jobs over the machines of a dask cluster that share the storage.
 
 The scheduler holds no more jobs than keep its workers busy, so that nothing there grows with the
 number of shards. A job travels as bytes, and a worker unpacks it only if it has the same version.

@@ -1,4 +1,4 @@
-"""Whether two machines see the same volume under one path. Floor 4."""
+"""Whether two machines see the same volume under one path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands of the command line, one module each. Floor 6.
+"""The commands of the command line, one module each.
 
 A command module has ``NAME``, ``SUMMARY``, ``EXAMPLES``, ``add_arguments(parser)`` and
 ``run(arguments) -> exit status``. Nothing but the standard library is imported before ``run``,

@@ -1,4 +1,4 @@
-"""``shardreader adopt``: the manifest of a copy that gsutil made. Floor 6."""
+"""``shardreader adopt``: the manifest of a copy that gsutil made."""
 
 from __future__ import annotations
 

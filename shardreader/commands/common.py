@@ -1,4 +1,4 @@
-"""Arguments, errors and progress that the commands share. Floor 5."""
+"""Arguments, errors and progress that the commands share."""
 
 from __future__ import annotations
 

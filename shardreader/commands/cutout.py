@@ -1,4 +1,4 @@
-"""``shardreader cutout``: a box of voxels as an image file. Floor 6."""
+"""``shardreader cutout``: a box of voxels as an image file."""
 
 from __future__ import annotations
 

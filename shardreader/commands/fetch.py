@@ -1,4 +1,4 @@
-"""``shardreader fetch``: from a bucket to a copy one can trust. Floor 6."""
+"""``shardreader fetch``: from a bucket to a copy one can trust."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``shardreader index``: where every segment is, found once for all later questions. Floor 6."""
+"""``shardreader index``: where every segment is, found once for all later questions."""
 
 from __future__ import annotations
 

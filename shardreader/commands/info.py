@@ -1,4 +1,4 @@
-"""``shardreader info``: what a volume is, and how much of it is in this copy. Floor 6."""
+"""``shardreader info``: what a volume is, and how much of it is in this copy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``shardreader labels``: the segments in a box. Floor 6."""
+"""``shardreader labels``: the segments in a box."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``shardreader lookup``: the segment at each point of a table. Floor 6."""
+"""``shardreader lookup``: the segment at each point of a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``shardreader picture``: a slice, or which shards are here, as a PNG file. Floor 6."""
+"""``shardreader picture``: a slice, or which shards are here, as a PNG file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``shardreader segment``: where is a segment, how large is it, its mask. Floor 6."""
+"""``shardreader segment``: where is a segment, how large is it, its mask."""
 
 from __future__ import annotations
 

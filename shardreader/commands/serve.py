@@ -1,4 +1,4 @@
-"""``shardreader serve``: a local copy for Neuroglancer, over HTTP. Floor 6."""
+"""``shardreader serve``: a local copy for Neuroglancer, over HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``shardreader verify``: is this copy whole, and if not, exactly what is wrong. Floor 6."""
+"""``shardreader verify``: is this copy whole, and if not, exactly what is wrong."""
 
 from __future__ import annotations
 

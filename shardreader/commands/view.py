@@ -1,4 +1,4 @@
-"""``shardreader view``: a local copy in Neuroglancer, offline. Floor 6."""
+"""``shardreader view``: a local copy in Neuroglancer, offline."""
 
 from __future__ import annotations
 

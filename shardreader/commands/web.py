@@ -1,4 +1,4 @@
-"""What the commands that serve a copy share. Floor 6."""
+"""What the commands that serve a copy share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Volume under the names that code written for cloud-volume uses. Floor 5.
+"""A Volume under the names that code written for cloud-volume uses.
 
 Nothing of cloud-volume is imported or needed.
 """

@@ -1,4 +1,4 @@
-"""The ways in which cloud-volume's users say a box, as boxes of voxels. Floor 2.
+"""The ways in which cloud-volume's users say a box, as boxes of voxels.
 
 cloud-volume cuts a corner that is no whole voxel off without a word; here it is refused, except
 where the caller's own unit (nm, `coord_resolution`) makes it: then both corners are floored, which

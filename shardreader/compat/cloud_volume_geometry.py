@@ -1,4 +1,4 @@
-"""What cloud-volume's users ask of a volume apart from its voxels. Floor 4; the base of compat."""
+"""What cloud-volume's users ask of a volume apart from its voxels. The base of compat."""
 
 from __future__ import annotations
 

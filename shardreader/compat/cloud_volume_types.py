@@ -1,4 +1,4 @@
-"""The two small types in which cloud-volume gives its geometry. Floor 1.
+"""The two small types in which cloud-volume gives its geometry.
 
 Written here so that code made for cloud-volume finds ``.x`` and ``.minpt`` without it.
 """

@@ -1,4 +1,4 @@
-"""Keeps what was read of a remote volume in a directory that is itself a copy. Floor 3.
+"""Keeps what was read of a remote volume in a directory that is itself a copy.
 
 Chunks are kept as they are stored, in partial shards with coverage records; so is what the source
 was found not to have. A shard takes its place in one rename: of two processes that keep the same

@@ -1,4 +1,4 @@
-"""Which shards of a scale are in a copy, as a grid over the volume. Floor 4."""
+"""Which shards of a scale are in a copy, as a grid over the volume."""
 
 from __future__ import annotations
 

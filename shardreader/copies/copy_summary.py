@@ -1,4 +1,4 @@
-"""How much of a scale is in a local copy: its files against the geometry. Floor 3."""
+"""How much of a scale is in a local copy: its files against the geometry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Saved outputs of ``gsutil ls`` and ``gcloud storage ls``: which files a bucket has. Floor 2.
+"""Saved outputs of ``gsutil ls`` and ``gcloud storage ls``: which files a bucket has.
 
 Two forms, which both programs write alike: a row for each object (``-l``: size, time, URL), and
 an object's URL with its properties indented below (``-L``). Which one it is shows line by line.

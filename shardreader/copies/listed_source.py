@@ -1,4 +1,4 @@
-"""What a saved listing says of the shards of a volume, as a manifest. Floor 4."""
+"""What a saved listing says of the shards of a volume, as a manifest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a partial shard file has: its coverage record and where its chunks are. Floor 3.
+"""What a partial shard file has: its coverage record and where its chunks are.
 
 Specification: sharded.md.
 """

@@ -1,4 +1,4 @@
-"""The info of a copy: that of its source, with the fetched scales only. Floor 3."""
+"""The info of a copy: that of its source, with the fetched scales only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which shard files of a scale are here, and which version of each, by one listing. Floor 4."""
+"""Which shard files of a scale are here, and which version of each, by one listing."""
 
 from __future__ import annotations
 

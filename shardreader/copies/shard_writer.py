@@ -1,4 +1,4 @@
-"""Stored chunks to a shard file that has some of its source's chunks, and says which. Floor 3.
+"""Stored chunks to a shard file that has some of its source's chunks, and says which.
 
 The file is, in this order: shard index, coverage record, chunks, minishard indices. The chunks
 are sorted by minishard and id as far as they come so, and their stored bytes are copied as they

@@ -1,4 +1,4 @@
-"""A search for four bytes, ten times as fast as that of bytes. Floor 1; imports numba."""
+"""A search for four bytes, ten times as fast as that of bytes. Imports numba."""
 
 from __future__ import annotations
 

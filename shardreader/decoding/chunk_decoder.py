@@ -1,4 +1,4 @@
-"""Encoded bytes of one chunk to voxels and points. Floor 3; loads numba on the first decode."""
+"""Encoded bytes of one chunk to voxels and points. Loads numba on the first decode."""
 
 from __future__ import annotations
 

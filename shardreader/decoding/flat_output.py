@@ -1,4 +1,4 @@
-"""The caller's array as flat memory with strides, which is what kernels write to. Floor 1."""
+"""The caller's array as flat memory with strides, which is what kernels write to."""
 
 from __future__ import annotations
 

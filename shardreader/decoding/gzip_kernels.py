@@ -1,4 +1,4 @@
-"""Inflating gzip members, and reading them from files, in compiled code. Floor 1; imports numba.
+"""Inflating gzip members, and reading them from files, in compiled code. Imports numba.
 
 libdeflate's functions are called by their addresses; `libdeflate` finds these, and has the memory.
 """

@@ -1,6 +1,6 @@
 """Stored bytes to encoded bytes: raw, gzip and zstd, with the size bounded before memory is taken.
 
-Floor 1. Specification: sharded.md, ``data_encoding`` and ``minishard_index_encoding``, which knows
+Specification: sharded.md, ``data_encoding`` and ``minishard_index_encoding``, which knows
 raw and gzip; zstd (RFC 8878) is an extension of this package. Files that are gzip as a whole, as
 those of unsharded volumes are, go through here too, and so do files that copy tools left gzip under
 the name of a plain one (``gzip or raw``).

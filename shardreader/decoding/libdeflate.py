@@ -1,4 +1,4 @@
-"""Many gzip members read and inflated in one compiled call. Floor 1; imports numba.
+"""Many gzip members read and inflated in one compiled call. Imports numba.
 
 The package `deflate` carries libdeflate, and its extension module shows the library's functions on
 Linux and macOS. Called from compiled code they need neither the interpreter lock nor memory of

@@ -1,4 +1,4 @@
-"""Reads of open files by position, from compiled code. Floor 1; imports numba.
+"""Reads of open files by position, from compiled code. Imports numba.
 
 ``pread`` is called by its address: a reader of many chunks then needs neither the interpreter lock
 nor an object of Python for each read. Where the system has no such function (Windows), or its

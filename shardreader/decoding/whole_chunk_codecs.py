@@ -1,4 +1,4 @@
-"""The encodings that are decoded a whole chunk at a time, one row each. Floor 2.
+"""The encodings that are decoded a whole chunk at a time, one row each.
 
 Specification: volume.md, "Chunk encoding". compressed_segmentation has kernels of its own
 (`shardreader.decoding.cseg`), because it can be decoded in blocks; what is here cannot, though

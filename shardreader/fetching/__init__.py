@@ -1,4 +1,4 @@
-"""Making a copy of a volume that is in a bucket, and going on with one. Floor 5."""
+"""Making a copy of a volume that is in a bucket, and going on with one."""
 
 from __future__ import annotations
 

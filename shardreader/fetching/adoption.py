@@ -1,4 +1,4 @@
-"""Writes the manifest of a copy that another program made. Floor 5.
+"""Writes the manifest of a copy that another program made.
 
 What the source has comes from a saved listing, or from the user's word, which is recorded as such.
 """

@@ -1,4 +1,4 @@
-"""What a source has, as a manifest before a copy is compared with it. Floor 5."""
+"""What a source has, as a manifest before a copy is compared with it."""
 
 from __future__ import annotations
 

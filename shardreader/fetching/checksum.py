@@ -1,4 +1,4 @@
-"""CRC32C of bytes while they pass, and its form in listings. Floor 5."""
+"""CRC32C of bytes while they pass, and its form in listings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chunks of one shard that have come, on the disk until all have. Floor 5.
+"""Chunks of one shard that have come, on the disk until all have.
 
 A file beside the shard, of records: chunk id, length and CRC-32, then the stored bytes; the first
 record has the version of the object in their place. What a killed fetch left is gone on with; a

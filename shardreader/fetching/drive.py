@@ -1,4 +1,4 @@
-"""What is on the drive of a copy already, and what to say when it is full. Floor 5."""
+"""What is on the drive of a copy already, and what to say when it is full."""
 
 from __future__ import annotations
 

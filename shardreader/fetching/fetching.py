@@ -1,4 +1,4 @@
-"""`fetch`: from a bucket, a web server or a directory to a copy. Floor 5."""
+"""`fetch`: from a bucket, a web server or a directory to a copy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Publishes what a fetch knows as the manifest of the copy. Floor 5."""
+"""Publishes what a fetch knows as the manifest of the copy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Some chunks of one shard from the source to a partial shard: the work of a thread. Floor 5.
+"""Some chunks of one shard from the source to a partial shard: the work of a thread.
 
 The chunks come in joined ranges, on several connections. Each is inflated, with its CRC, and kept
 in a spool beside the shard; when all have come, the shard is written anew from what it had and

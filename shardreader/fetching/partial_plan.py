@@ -1,4 +1,4 @@
-"""What has to be done for a part of a scale, and what it will cost. Floor 5."""
+"""What has to be done for a part of a scale, and what it will cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What has to be done for each shard, from the geometry and all that is known. Floor 5.
+"""What has to be done for each shard, from the geometry and all that is known.
 
 Pure: reads and asks nothing.
 """

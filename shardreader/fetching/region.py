@@ -1,4 +1,4 @@
-"""A part of a volume, a box or points, as the chunks of each shard that it touches. Floor 5."""
+"""A part of a volume, a box or points, as the chunks of each shard that it touches."""
 
 from __future__ import annotations
 

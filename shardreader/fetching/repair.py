@@ -1,4 +1,4 @@
-"""Which shards a report of ``verify`` wants copied again. Floor 5."""
+"""Which shards a report of ``verify`` wants copied again."""
 
 from __future__ import annotations
 

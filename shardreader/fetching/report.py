@@ -1,4 +1,4 @@
-"""What a fetch did, and how far it is. Floor 5."""
+"""What a fetch did, and how far it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Threads that send requests for all shards of a fetch together. Floor 5.
+"""Threads that send requests for all shards of a fetch together.
 
 The threads are daemons: one that waits for the network keeps no process alive.
 """

@@ -1,4 +1,4 @@
-"""One fetch: threads that download, and one that keeps the state and the manifest. Floor 5."""
+"""One fetch: threads that download, and one that keeps the state and the manifest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One shard from the source to its place: the work of a thread. Floor 5.
+"""One shard from the source to its place: the work of a thread.
 
 The bytes go to a ``.part`` beside the final name, strictly in order (exFAT fills what is skipped),
 are synced and checked, and take the final name only then. Nothing reads from a ``.part`` but the

@@ -1,4 +1,4 @@
-"""What a source has, asked from the source itself: a listing, or a request a shard. Floor 5."""
+"""What a source has, asked from the source itself: a listing, or a request a shard."""
 
 from __future__ import annotations
 

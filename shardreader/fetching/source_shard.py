@@ -1,4 +1,4 @@
-"""Where the wanted chunks of a shard are at the source: its indices, read by range. Floor 5.
+"""Where the wanted chunks of a shard are at the source: its indices, read by range.
 
 Two requests in depth: the shard index, then the minishard indices, several in one request where
 they lie near each other.

@@ -1,4 +1,4 @@
-"""What a fetch knows between two runs: a SQLite file beside the info, and a lock. Floor 5.
+"""What a fetch knows between two runs: a SQLite file beside the info, and a lock.
 
 One connection, in the thread that started the fetch, holds the file locked until the end of the
 run, so that two fetches never work in one place; the operating system frees it when a process is

@@ -1,4 +1,4 @@
-"""Whether the indices of a shard file make sense, as ``verify --level quick`` sees it. Floor 5."""
+"""Whether the indices of a shard file make sense, as ``verify --level quick`` sees it."""
 
 from __future__ import annotations
 

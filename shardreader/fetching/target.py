@@ -1,4 +1,4 @@
-"""What is to be fetched: the source's info against what is in the destination. Floor 5."""
+"""What is to be fetched: the source's info against what is in the destination."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Half-open byte ranges, and joining those that lie near each other into one read. Floor 1."""
+"""Half-open byte ranges, and joining those that lie near each other into one read."""
 
 from __future__ import annotations
 

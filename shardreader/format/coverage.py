@@ -1,4 +1,4 @@
-"""The coverage record: a shard file that has only some of its source's chunks says which. Floor 2.
+"""The coverage record: a shard file that has only some of its source's chunks says which.
 
 The record follows the shard index directly; minishard and chunk offsets leave room for it, so that
 other readers take the file as it is. All numbers are little-endian::

@@ -1,4 +1,4 @@
-"""Boxes of voxels and the grid of chunks. Floor 1."""
+"""Boxes of voxels and the grid of chunks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ``info`` of a volume, parsed once into frozen, range-checked values. Floor 2.
+"""The ``info`` of a volume, parsed once into frozen, range-checked values.
 
 Specification: volume.md, "info JSON file specification".
 """

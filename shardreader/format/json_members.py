@@ -1,4 +1,4 @@
-"""Strict JSON, and members of it checked one by one. Floor 1.
+"""Strict JSON, and members of it checked one by one.
 
 All raise a `FormatFault` that names the JSON path; the caller knows the file.
 """

@@ -1,4 +1,4 @@
-"""What the source of a copy has: the reader of ``shardreader-manifest.json``. Floor 2.
+"""What the source of a copy has: the reader of ``shardreader-manifest.json``.
 
 The document is described by ``manifest_schema.json`` beside this file. Without a manifest an
 absent file is not downloaded; with one it may be known to be absent at the source too.

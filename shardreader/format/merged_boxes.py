@@ -1,4 +1,4 @@
-"""Few boxes for many cells of a grid. Floor 2."""
+"""Few boxes for many cells of a grid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The compressed Morton code of a grid cell, and its inverse. Floor 1.
+"""The compressed Morton code of a grid cell, and its inverse.
 
 Specification: volume.md, "Compressed morton code".
 """

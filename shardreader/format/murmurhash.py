@@ -1,4 +1,4 @@
-"""The hash ``murmurhash3_x86_128`` of chunk ids, many at a time. Floor 1.
+"""The hash ``murmurhash3_x86_128`` of chunk ids, many at a time.
 
 Specification: sharded.md, "hash": MurmurHash3 by A. Appleby, in its variant for 32-bit machines
 with a result of 128 bits, seed 0.

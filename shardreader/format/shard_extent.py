@@ -1,4 +1,4 @@
-"""Which part of the volume a shard or a minishard is about, as a box. Floor 3."""
+"""Which part of the volume a shard or a minishard is about, as a box."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which shards a grid of chunks can fill, from the geometry alone. Floor 2."""
+"""Which shards a grid of chunks can fill, from the geometry alone."""
 
 from __future__ import annotations
 

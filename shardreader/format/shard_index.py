@@ -1,4 +1,4 @@
-"""The two indices of a shard: bytes in, checked byte ranges out. Floor 2.
+"""The two indices of a shard: bytes in, checked byte ranges out.
 
 Specification: sharded.md, "Shard index format" and "Minishard index format". Nothing here reads
 a file; offsets are rebased to the start of the file here and nowhere else.

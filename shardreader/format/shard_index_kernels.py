@@ -1,4 +1,4 @@
-"""A minishard index that is as it should be, read and searched in one compiled call. Floor 1.
+"""A minishard index that is as it should be, read and searched in one compiled call.
 
 Imports numba. Whatever is unusual is left to `shard_index`, which says what is wrong.
 """

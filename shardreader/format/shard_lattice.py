@@ -1,4 +1,4 @@
-"""The shards of a scale as a grid of boxes over the volume: from number to place and back. Floor 4.
+"""The shards of a scale as a grid of boxes over the volume: from number to place and back.
 
 Specification: sharded.md, "hash"; volume.md, "Compressed morton code".
 """

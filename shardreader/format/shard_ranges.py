@@ -1,4 +1,4 @@
-"""Sets of shard numbers as runs, and as people write them: ``0a3f,0b00-0bff``. Floor 1."""
+"""Sets of shard numbers as runs, and as people write them: ``0a3f,0b00-0bff``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sharding specification, and where it puts a chunk. Floor 1.
+"""The sharding specification, and where it puts a chunk.
 
 Specification: sharded.md, "Sharding specification".
 """

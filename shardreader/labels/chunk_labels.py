@@ -1,4 +1,4 @@
-"""The labels of one chunk: which there are, how many, where, and decoded to other values. Floor 3.
+"""The labels of one chunk: which there are, how many, where, and decoded to other values.
 
 compressed_segmentation is counted in its packed form; other encodings are decoded for it.
 """

@@ -1,4 +1,4 @@
-"""The labels of a box, counted. Floor 4; a part of `Volume`.
+"""The labels of a box, counted. A part of `Volume`.
 
 compressed_segmentation is asked in its packed form: which labels a chunk has, and how often, stands
 in the tables and the codes of its blocks.

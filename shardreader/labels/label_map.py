@@ -1,4 +1,4 @@
-"""Labels of the user, exactly; a table that says which label becomes which. Floor 1.
+"""Labels of the user, exactly; a table that says which label becomes which.
 
 Labels never pass through floats: a float64 holds no more than 53 of a label's 64 bits.
 """

@@ -1,4 +1,4 @@
-"""Masks, mapped cutouts, and points moved to their label. Floor 4; a part of `Volume`."""
+"""Masks, mapped cutouts, and points moved to their label. A part of `Volume`."""
 
 from __future__ import annotations
 

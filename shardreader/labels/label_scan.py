@@ -1,4 +1,4 @@
-"""The labels of a box of any size, tile by tile, and how much of it cannot be seen. Floor 4.
+"""The labels of a box of any size, tile by tile, and how much of it cannot be seen.
 
 Memory follows the distinct labels and the tile, not the box.
 """

@@ -1,4 +1,4 @@
-"""The nearest voxel of a label to each point, chunk by chunk outward. Floor 4."""
+"""The nearest voxel of a label to each point, chunk by chunk outward."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decoders that write what labels become. Floor 3."""
+"""Decoders that write what labels become."""
 
 from __future__ import annotations
 

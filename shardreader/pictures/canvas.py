@@ -1,4 +1,4 @@
-"""Pixels with a scale bar and a legend, and PNG files. Floor 2.
+"""Pixels with a scale bar and a legend, and PNG files.
 
 Needs Pillow, of the extra ``[png]``, imported on use.
 """

@@ -1,4 +1,4 @@
-"""A picture of which shards of a copy are here: one field for each layer in z. Floor 4."""
+"""A picture of which shards of a copy are here: one field for each layer in z."""
 
 from __future__ import annotations
 

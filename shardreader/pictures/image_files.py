@@ -1,4 +1,4 @@
-"""Cutouts as image files, written a slab of z planes at a time. Floor 2.
+"""Cutouts as image files, written a slab of z planes at a time.
 
 TIFF and NRRD need the libraries of the extra ``[images]``, imported on use.
 """

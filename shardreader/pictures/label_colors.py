@@ -1,4 +1,4 @@
-"""A colour for each label, the same in every picture. Floor 1."""
+"""A colour for each label, the same in every picture."""
 
 from __future__ import annotations
 

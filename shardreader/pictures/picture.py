@@ -1,4 +1,4 @@
-"""A slice of a volume as a picture. Floor 3; used by `volume`."""
+"""A slice of a volume as a picture. Used by `volume`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`Volume.picture`. Floor 3; a base of `Volume`."""
+"""`Volume.picture`. A base of `Volume`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which voxels a picture of a slice shows: pure arithmetic. Floor 2."""
+"""Which voxels a picture of a slice shows: pure arithmetic."""
 
 from __future__ import annotations
 

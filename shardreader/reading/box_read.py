@@ -1,4 +1,4 @@
-"""The voxels of one box, gathered from its chunks. Floor 4; used by `volume`."""
+"""The voxels of one box, gathered from its chunks. Used by `volume`."""
 
 from __future__ import annotations
 

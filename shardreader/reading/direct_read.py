@@ -1,4 +1,4 @@
-"""Labels of boxes and points in few chunks, in as few steps as can be. Floor 4; used by `volume`.
+"""Labels of boxes and points in few chunks, in as few steps as can be. Used by `volume`.
 
 Such a read waits for Python and not for the data: `BoxRead`, `PointRead` and their walk over
 chunks are made for many. Whatever is unusual, and all that is not a stored chunk, is left to them.

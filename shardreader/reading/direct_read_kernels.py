@@ -1,4 +1,4 @@
-"""Reads of few chunks: which these are, and their labels, each in one compiled call. Floor 1.
+"""Reads of few chunks: which these are, and their labels, each in one compiled call.
 
 Imports numba. int64 and uint64 are not mixed here: to numba the result would be a float.
 """

@@ -1,4 +1,4 @@
-"""Sort points by chunk in linear time. Floor 1; numba is imported with this module."""
+"""Sort points by chunk in linear time. Numba is imported with this module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The compiled parts of `grouping`. Floor 1; imports numba.
+"""The compiled parts of `grouping`. Imports numba.
 
 int64 and uint64 are not mixed here: to numba the result would be a float.
 """

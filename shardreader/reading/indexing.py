@@ -1,4 +1,4 @@
-"""``vol[x0:x1, y0:y1, z0:z1]``: an index to a box. Floor 2.
+"""``vol[x0:x1, y0:y1, z0:z1]``: an index to a box.
 
 Indices are global voxel coordinates. A negative one is a coordinate and does not count from the
 end, because ``voxel_offset`` may be negative.

@@ -1,4 +1,4 @@
-"""Memory for large results, used again when nobody has them any more. Floor 1.
+"""Memory for large results, used again when nobody has them any more.
 
 The system clears each page of new memory, which takes as long as to decode into it. So memory of
 results that were dropped is kept here for the next ones, marked as free: the system takes it

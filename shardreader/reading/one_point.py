@@ -1,4 +1,4 @@
-"""The label at one point, in as few steps as can be. Floor 4; used by `volume`.
+"""The label at one point, in as few steps as can be. Used by `volume`.
 
 Whoever asks for points one by one waits for Python and not for the data: `PointRead` takes four
 times as long to prepare for many. Whatever is unusual, and all that is not a label, is left to it.

@@ -1,4 +1,4 @@
-"""What a volume is, apart from its voxels. Floor 3; the base of `Volume`."""
+"""What a volume is, apart from its voxels. The base of `Volume`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The labels at many points, gathered from their chunks. Floor 4; used by `volume`."""
+"""The labels at many points, gathered from their chunks. Used by `volume`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Points and boxes in the user's units to voxels. Floor 2.
+"""Points and boxes in the user's units to voxels.
 
 There is no default unit: FAFB-FFN1's voxels are 8 x 8 x 40 nm, while fafbseg and CATMAID users
 think in 4 x 4 x 40 nm, and a point in the wrong unit lands on another segment without an error.

@@ -1,6 +1,6 @@
 """Sharded key-value stores on their own: meshes, skeletons, anything stored by a uint64 key.
 
-Floor 4. Specification: sharded.md. Values are bytes; what they mean is not decoded here.
+Specification: sharded.md. Values are bytes; what they mean is not decoded here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Objects that start anew in a forked child. Floor 0."""
+"""Objects that start anew in a forked child."""
 
 from __future__ import annotations
 

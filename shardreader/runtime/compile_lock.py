@@ -1,4 +1,4 @@
-"""One lock around every import of numba and every compilation. Floor 0.
+"""One lock around every import of numba and every compilation.
 
 A fork waits for it, because numba's own locks would stay locked for ever in a child that was
 forked while another thread compiled.

@@ -1,4 +1,4 @@
-"""Compile a kernel for one signature, cached on disk where that can be written. Floor 0.
+"""Compile a kernel for one signature, cached on disk where that can be written.
 
 Importing this imports numba.
 """

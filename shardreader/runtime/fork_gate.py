@@ -1,4 +1,4 @@
-"""Short sections that no fork may cut in two. Floor 0."""
+"""Short sections that no fork may cut in two."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""numba's cache of compiled functions, with a checksum: a damaged file counts as none. Floor 1.
+"""numba's cache of compiled functions, with a checksum: a damaged file counts as none.
 
 numba unpickles what it finds, and runs it. A process that was killed or a full disk leaves files
 that cannot be unpickled; other damage would be run. Imports numba.

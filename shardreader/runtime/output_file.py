@@ -1,4 +1,4 @@
-"""Files that appear under their name only when they are whole; the head of .npy files. Floor 1."""
+"""Files that appear under their name only when they are whole; the head of .npy files."""
 
 from __future__ import annotations
 

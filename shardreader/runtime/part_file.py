@@ -1,4 +1,4 @@
-"""The calls of the operating system that a file in the making needs. Floor 5."""
+"""The calls of the operating system that a file in the making needs."""
 
 from __future__ import annotations
 

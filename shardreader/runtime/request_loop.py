@@ -1,4 +1,4 @@
-"""Many requests in flight from one thread of their own. Floor 1.
+"""Many requests in flight from one thread of their own.
 
 Requests are coroutines on an event loop in the background; whoever needs an answer waits for it in
 a thread of his own, where Ctrl-C gets through.

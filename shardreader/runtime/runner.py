@@ -1,4 +1,4 @@
-"""Maps jobs over threads; results come as they are done. Floor 4.
+"""Maps jobs over threads; results come as they are done.
 
 `dask_runner` maps them over machines in the same way.
 """

@@ -1,4 +1,4 @@
-"""A few threads that work off a list together with the thread that called. Floor 1.
+"""A few threads that work off a list together with the thread that called.
 
 Not `concurrent.futures`: what it does for a single task takes longer than to read and decode a
 chunk, and a small box has eight of them.

@@ -1,4 +1,4 @@
-"""Builds the segment index of a volume. Floor 5."""
+"""Builds the segment index of a volume."""
 
 from shardreader.segment_index.building import build_index
 from shardreader.segment_index.report import IndexReport

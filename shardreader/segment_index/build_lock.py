@@ -1,4 +1,4 @@
-"""Only one build at a time works in the directory of an index. Floor 5.
+"""Only one build at a time works in the directory of an index.
 
 The lock is SQLite's on a file beside the index. The system takes it back when a process ends in
 whatever way, so that the file may stay; who looks something up never asks for it.

@@ -1,4 +1,4 @@
-"""`build_index`: reads each shard once, then sorts what was found by segment. Floor 5."""
+"""`build_index`: reads each shard once, then sorts what was found by segment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the rows of the shards to an index that is looked up by label. Floor 5.
+"""From the rows of the shards to an index that is looked up by label.
 
 DuckDB sorts, on the disk where the memory does not do, into one file that takes its name whole.
 """

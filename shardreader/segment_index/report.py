@@ -1,4 +1,4 @@
-"""What a build of a segment index came to. Floor 5."""
+"""What a build of a segment index came to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rows of one shard, written to a file that appears only when it is whole. Floor 5.
+"""The rows of one shard, written to a file that appears only when it is whole.
 
 A Parquet file, sorted by chunk, whose metadata say what it was made of.
 """

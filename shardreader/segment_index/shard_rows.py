@@ -1,4 +1,4 @@
-"""The rows of one shard: the unit of work of an index. Floor 5.
+"""The rows of one shard: the unit of work of an index.
 
 A function of a small, picklable job, so that any machinery can map it. It may run twice: the file
 that it writes is replaced by the same one.

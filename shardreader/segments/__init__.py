@@ -1,4 +1,4 @@
-"""Look-ups in a segment index: where is a segment, how large is it. Floor 4."""
+"""Look-ups in a segment index: where is a segment, how large is it."""
 
 from shardreader.segments.index_coverage import IndexCoverage
 from shardreader.segments.questions import SegmentQuestions, SegmentTable

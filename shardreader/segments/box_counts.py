@@ -1,4 +1,4 @@
-"""Voxels of each segment in a box, from rows of whole chunks and from voxels. Floor 4."""
+"""Voxels of each segment in a box, from rows of whole chunks and from voxels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one door to DuckDB, which keeps, sorts and looks up the rows of an index. Floor 4."""
+"""The one door to DuckDB, which keeps, sorts and looks up the rows of an index."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far an answer of an index can be relied on: the shards it knows, and the others. Floor 4."""
+"""How far an answer of an index can be relied on: the shards it knows, and the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A published segment index, open for look-ups. Floor 4."""
+"""A published segment index, open for look-ups."""
 
 from __future__ import annotations
 

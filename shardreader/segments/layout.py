@@ -1,4 +1,4 @@
-"""Where an index lies and what it holds. Floor 4.
+"""Where an index lies and what it holds.
 
 ``shardreader-index/<scale>/`` beside ``info``, or in a directory that the user names, holds
 

@@ -1,4 +1,4 @@
-"""The questions about segments that an open volume answers. Floor 4; a base of `Volume`."""
+"""The questions about segments that an open volume answers. A base of `Volume`."""
 
 from __future__ import annotations
 

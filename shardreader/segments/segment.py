@@ -1,4 +1,4 @@
-"""One segment: what the index says, and its voxels, read from its own chunks only. Floor 4."""
+"""One segment: what the index says, and its voxels, read from its own chunks only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compares the shards that an index knows with those that are here now. Floor 4."""
+"""Compares the shards that an index knows with those that are here now."""
 
 from __future__ import annotations
 

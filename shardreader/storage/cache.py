@@ -1,4 +1,4 @@
-"""One byte budget for what was read: indices and encoded chunks. Floor 1."""
+"""One byte budget for what was read: indices and encoded chunks."""
 
 from __future__ import annotations
 

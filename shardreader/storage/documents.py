@@ -1,4 +1,4 @@
-"""Reads the two documents of a volume: ``info`` and the manifest. Floor 3."""
+"""Reads the two documents of a volume: ``info`` and the manifest."""
 
 from __future__ import annotations
 

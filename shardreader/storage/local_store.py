@@ -1,4 +1,4 @@
-"""Positional reads of a local directory. Floor 2; with `remote_store` alone to read volume bytes.
+"""Positional reads of a local directory. With `remote_store` alone to read volume bytes.
 
 No memory maps: a drive that goes away would kill the process.
 """

@@ -1,4 +1,4 @@
-"""Single HTTP requests whose headers matter, which obstore does not show. Floor 1."""
+"""Single HTTP requests whose headers matter, which obstore does not show."""
 
 from __future__ import annotations
 

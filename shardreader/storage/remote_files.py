@@ -1,4 +1,4 @@
-"""The files of a remote volume, behind the interface of the local store. Floor 2.
+"""The files of a remote volume, behind the interface of the local store.
 
 Every range is bound to the version of the object that was met first, by If-Match and by what each
 reply says of itself. What is about to be read can be asked for ahead, many requests at a time.

@@ -1,4 +1,4 @@
-"""Ranges of remote objects that were asked for, and what came of them. Floor 2."""
+"""Ranges of remote objects that were asked for, and what came of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Objects of a bucket or web server, read by range: the one import of obstore. Floor 2.
+"""Objects of a bucket or web server, read by range: the one import of obstore.
 
 Nothing is retried here: each call is one request (a listing: one a page), and its failure says
 whether another try makes sense. obstore hangs in a child of a process that has used it, so that

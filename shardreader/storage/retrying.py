@@ -1,4 +1,4 @@
-"""Tries again what may go right the next time, until it is told to stop. Floor 5."""
+"""Tries again what may go right the next time, until it is told to stop."""
 
 from __future__ import annotations
 

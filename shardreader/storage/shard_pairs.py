@@ -1,4 +1,4 @@
-"""Shard files as the source sees them, also those of the format's first version. Floor 2.
+"""Shard files as the source sees them, also those of the format's first version.
 
 Specification: sharded.md, "Sharding specification": a ``N.shard`` file is the concatenation of
 the first version's ``N.index`` and ``N.data``.

@@ -1,4 +1,4 @@
-"""Ranges of one version of one object of the source. Floor 5."""
+"""Ranges of one version of one object of the source."""
 
 from __future__ import annotations
 

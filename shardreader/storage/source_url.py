@@ -1,4 +1,4 @@
-"""From what the user calls the source of a copy to a bucket or directory and a prefix. Floor 1."""
+"""From what the user calls the source of a copy to a bucket or directory and a prefix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what the user calls a volume to an absolute directory. Floor 1."""
+"""From what the user calls a volume to an absolute directory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of points in Parquet files, read and written a batch of rows at a time. Floor 2.
+"""Tables of points in Parquet files, read and written a batch of rows at a time.
 
 Needs the extra ``[parquet]``, imported on use.
 """

@@ -1,4 +1,4 @@
-"""Opens a table of points by the ending of its name. Floor 2."""
+"""Opens a table of points by the ending of its name."""
 
 from __future__ import annotations
 

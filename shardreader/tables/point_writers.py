@@ -1,4 +1,4 @@
-"""Tables of points with their segments, written a block of rows at a time. Floor 2."""
+"""Tables of points with their segments, written a block of rows at a time."""
 
 from __future__ import annotations
 

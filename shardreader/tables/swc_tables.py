@@ -1,4 +1,4 @@
-"""SWC files of skeletons as tables of points, read a block of rows at a time. Floor 1."""
+"""SWC files of skeletons as tables of points, read a block of rows at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of points, read a block of rows at a time. Floor 1.
+"""Tables of points, read a block of rows at a time.
 
 A text table (CSV or TSV) keeps the text of every row as it is; the columns x, y and
 z are only looked at. A ``.npy`` file holds an (N, 3) array of numbers.

@@ -1,4 +1,4 @@
-"""Is this copy whole, and if not, exactly what is wrong. Floor 5."""
+"""Is this copy whole, and if not, exactly what is wrong."""
 
 from shardreader.verification.report import Report
 from shardreader.verification.verifying import verify

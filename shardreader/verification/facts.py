@@ -1,4 +1,4 @@
-"""What a verification found, as plain values, of which the renderings are made. Floor 5."""
+"""What a verification found, as plain values, of which the renderings are made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adds up the results of shards, scale by scale. Floor 5."""
+"""Adds up the results of shards, scale by scale."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A picture of which shards are whole, absent and damaged, as SVG: one field for each z layer.
-
-Floor 5.
-"""
+"""Which shards are whole, absent and damaged, as an SVG picture: one field for each z layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is to be checked: which shards there can be, which are here, which are absent. Floor 5.
+"""What is to be checked: which shards there can be, which are here, which are absent.
 
 Lists each directory once and opens no shard.
 """

@@ -1,4 +1,4 @@
-"""A report as one HTML page that needs nothing else. Floor 5."""
+"""A report as one HTML page that needs nothing else."""
 
 from __future__ import annotations
 

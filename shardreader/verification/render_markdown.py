@@ -1,4 +1,4 @@
-"""A report as Markdown. Floor 5."""
+"""A report as Markdown."""
 
 from __future__ import annotations
 

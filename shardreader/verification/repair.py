@@ -1,4 +1,4 @@
-"""What to do about the findings of a report: which files to copy again, and how. Floor 5."""
+"""What to do about the findings of a report: which files to copy again, and how."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report of a verification, and the documents made of it. Floor 5.
+"""The report of a verification, and the documents made of it.
 
 The JSON document is described by ``report_schema.json`` beside this file.
 """

@@ -1,4 +1,4 @@
-"""Runs the checks of all planned shards and gathers their results. Floor 5."""
+"""Runs the checks of all planned shards and gathers their results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The result of one shard, cut to a size that does not grow with its damage. Floor 5."""
+"""The result of one shard, cut to a size that does not grow with its damage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The results of the shards that are done, in a SQLite file, so that a run can go on. Floor 5.
+"""The results of the shards that are done, in a SQLite file, so that a run can go on.
 
 A result is trusted where the question is the same (the job's digest) and the file is the same
 (size and time of change). It is kept as JSON: a file that came with a drive is not unpickled.

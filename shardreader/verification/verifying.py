@@ -1,4 +1,4 @@
-"""`verify`: from what the user asks to a run and its report. Floor 5."""
+"""`verify`: from what the user asks to a run and its report."""
 
 from __future__ import annotations
 

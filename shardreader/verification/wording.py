@@ -1,4 +1,4 @@
-"""The sentences that the renderings of a report share. Floor 5."""
+"""The sentences that the renderings of a report share."""
 
 from __future__ import annotations
 

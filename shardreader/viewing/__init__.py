@@ -1,1 +1,1 @@
-"""A local copy in Neuroglancer, offline. Floor 5."""
+"""A local copy in Neuroglancer, offline."""

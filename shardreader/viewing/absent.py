@@ -1,4 +1,4 @@
-"""Where a copy has no data and the source has some, or may have. Floor 5."""
+"""Where a copy has no data and the source has some, or may have."""
 
 from __future__ import annotations
 

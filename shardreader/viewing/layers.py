@@ -1,4 +1,4 @@
-"""What the viewer shows beside the segments: points and boxes, as Neuroglancer's JSON. Floor 5.
+"""What the viewer shows beside the segments: points and boxes, as Neuroglancer's JSON.
 
 Coordinates of a layer are voxels of the scale that the viewer counts in.
 """

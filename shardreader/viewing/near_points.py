@@ -1,4 +1,4 @@
-"""The points of a table that the viewer shows. Floor 5."""
+"""The points of a table that the viewer shows."""
 
 from __future__ import annotations
 

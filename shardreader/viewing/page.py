@@ -1,4 +1,4 @@
-"""Neuroglancer itself, served from this machine together with the copy. Floor 5.
+"""Neuroglancer itself, served from this machine together with the copy.
 
 The package ``neuroglancer`` (extra ``[view]``) brings the built client and its server, in a thread
 of its own. The copy is served at the same port, so that one forwarded port is enough for a copy

@@ -1,4 +1,4 @@
-"""The damage in a saved report of ``verify``, as boxes. Floor 5."""
+"""The damage in a saved report of ``verify``, as boxes."""
 
 from __future__ import annotations
 

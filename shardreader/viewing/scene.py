@@ -1,4 +1,4 @@
-"""What the viewer shows when it opens: layers, place, scale. Floor 5."""
+"""What the viewer shows when it opens: layers, place, scale."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which file of a copy a request means, and whether it may be had. Floor 5.
+"""Which file of a copy a request means, and whether it may be had.
 
 A reader takes "404 not found" for background. So inside a scale 404 is said only where the manifest
 says that the source has no such file; what was not downloaded is "410 gone", an error everywhere.

@@ -1,4 +1,4 @@
-"""The HTTP server of a copy. Floor 5.
+"""The HTTP server of a copy.
 
 The web server library is tornado, of the extra ``[serve]``; the package ``neuroglancer`` needs it
 too.
