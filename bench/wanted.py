@@ -24,6 +24,8 @@ WANTED = (
     ("mapping", "plain cutout", 1.0, 1.0),
     ("decode-compresso-64x64x64", "compresso", 1.0, 1.5),
     ("decode-compresso-128x128x32", "compresso", 1.0, 1.5),
+    ("decode-crackle-64x64x64", "crackle-codec", 1.0, 1.5),
+    ("decode-crackle-128x128x32", "crackle-codec", 1.0, 1.5),
     ("verify", "libdeflate over its chunks", 1 / 1.3, 1 / 1.15),
 )
 
