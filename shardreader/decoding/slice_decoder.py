@@ -48,7 +48,8 @@ class SliceCodec(NamedTuple):
         self, encoded: bytes, shape: tuple[int, int, int, int], dtype: np.dtype[Any]
     ) -> NDArray[Any]:
         """All voxels of a chunk, as `Codec.decode`."""
-        voxels, faults = self.decode_slices(encoded, shape[:3], np.arange(shape[2]), dtype)
+        slices = np.arange(shape[2], dtype=np.int64)
+        voxels, faults = self.decode_slices(encoded, shape[:3], slices, dtype)
         for fault in faults.values():
             raise fault
         return voxels[..., np.newaxis]

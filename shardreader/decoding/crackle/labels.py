@@ -91,16 +91,17 @@ def read_labels(
     FormatFault
     """
     x, y, z = stream.shape
+    # The README calls these disabled: crackle-codec 0.55.0 neither writes nor reads them.
+    if stream.label_format == FIXED_PINS:
+        raise FormatFault(
+            "label format of crackle", expected="flat labels or condensed pins", found="fixed pins"
+        )
     reader = _Reader(encoded, stream.labels)
     flat = stream.label_format == FLAT
     background = reader.take("background", 0 if flat else 1, stream.stored_bytes)
     count = int(reader.take("number of labels", 1, _COUNT_BYTES)[0])
     table = reader.take("labels", count, stream.stored_bytes)
     values = np.concatenate((table, background)).astype(dtype.newbyteorder("="))
-    if stream.label_format == FIXED_PINS:
-        raise FormatFault(
-            "label format of crackle", expected="flat labels or condensed pins", found="fixed pins"
-        )
     per_slice = reader.take("components of the slices", z, bytes_for(x * y))
     components = per_slice.astype(np.int64)
     if components.min(initial=1) < 1 or components.max(initial=1) > x * y:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from shardreader.decoding.crackle.compiled import slice_decoder
 from shardreader.decoding.crackle.faults import COMPONENTS, OK, explain
-from shardreader.decoding.crackle.labels import read_labels
-from shardreader.decoding.crackle.stream import FLAT, parse_stream
+from shardreader.decoding.crackle.labels import SliceLabels, read_labels
+from shardreader.decoding.crackle.stream import FLAT, Stream, parse_stream
 from shardreader.errors import FormatFault
 
 __all__ = ["decode_box", "decode_slices", "labels_of_slices"]
@@ -49,7 +49,7 @@ def decode_box(
     ------
     FormatFault
     """
-    slices = np.arange(lower[2], upper[2])
+    slices = np.arange(lower[2], upper[2], dtype=np.int64)
     if min(b - a for a, b in zip(lower, upper, strict=True)) < 1:
         return
     faults = _decode(
@@ -171,7 +171,7 @@ def _decode(
     }
 
 
-def _explain(status: int, z: int, stream: Any, labels: Any) -> FormatFault:
+def _explain(status: int, z: int, stream: Stream, labels: SliceLabels) -> FormatFault:
     by_count = status % 16 == COMPONENTS
     stored = labels.components if by_count or not len(stream.slice_crcs) else stream.slice_crcs
     return explain(status, z, int(stored[z]))
