@@ -168,6 +168,7 @@ def _copy(copy: CopySummary) -> dict[str, Any]:
         "present": copy.present,
         "present_bytes": copy.present_bytes,
         "partial": copy.partial,
+        "unreadable": copy.unreadable,
         "absent": {
             "total": copy.absent,
             "source_has_none": copy.source_has_none,
@@ -257,6 +258,9 @@ def _copy_lines(shards: dict[str, Any]) -> list[str]:
     if shards["partial"]:
         text = "of them, with the chunks that were fetched; the rest reads as NOT_DOWNLOADED"
         lines.append(_line("partial", f"{shards['partial']:,} {text}"))
+    if shards["unreadable"]:
+        names = shards["unreadable"]
+        lines.append(_line("unreadable", f"{len(names):,} of them: {_some(names)}"))
     kinds = [
         f"{absent[kind]:,} {text}"
         for kind, text in (

@@ -113,15 +113,16 @@ def run(arguments: argparse.Namespace) -> int:
 
     question = _question(arguments)
     with opened_runner(arguments, question.directory) as runner:
-        state = _state(arguments, question)
         with shown_progress(arguments.level) as progress:
             try:
-                verification = Verification(question, runner, state, progress)
+                verification = Verification(question, runner, progress)
             except ShardReaderError as error:
                 raise CommandError(str(error)) from error
+            # Only now: a question that is refused leaves the file as it is, or makes none.
+            state = _state(arguments, question)
             failure: BaseException | None = None
             try:
-                verification.run()
+                verification.run(state)
             except (KeyboardInterrupt, ReadError, ClusterError) as error:
                 failure = error
     if state is not None:

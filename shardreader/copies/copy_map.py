@@ -36,6 +36,8 @@ class ShardState(enum.IntEnum):
     """It is absent, and nothing says whether the source has it."""
     PARTIAL = 4
     """Its file has some of the source's chunks, by its coverage record."""
+    UNREADABLE = 5
+    """Its file is in the copy, and the operating system refuses to read it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,10 +113,10 @@ def read_copy_map(files: VolumeFiles) -> CopyMap | None:
     states = np.full(lattice.shape, ShardState.UNKNOWN, dtype=np.uint8)
     listed = _listed(files)
     present = _present(files)
-    partial = _partial(files, scale.sharding.shard_index_end, present)
+    here = _states_of_present(files, scale.sharding.shard_index_end, present)
     for name, place in _possible(lattice):
-        if name in present:
-            states[place] = ShardState.PARTIAL if name in partial else ShardState.HERE
+        if name in here:
+            states[place] = here[name]
         elif files.source_has_none(name, *parts_of(name)):
             states[place] = ShardState.SOURCE_HAS_NONE
         elif name in listed:
@@ -129,31 +131,37 @@ def _possible(lattice: ShardLattice) -> Iterator[tuple[str, Triple]]:
             yield lattice.file_name(number), place
 
 
-def _partial(files: VolumeFiles, start: int, names: Iterable[str]) -> set[str]:
-    """Those of the shards that are here which have some chunks only: by their record or manifest.
+def _states_of_present(
+    files: VolumeFiles, start: int, names: Iterable[str]
+) -> dict[str, ShardState]:
+    """The states of the shards that are here, by their record or the manifest.
 
     `start` is where the coverage record of a shard begins.
     """
     store = LocalStore(files.directory)
     try:
         return {
-            name
+            name: ShardState.PARTIAL
+            if files.calls_partial(name)
+            else _state_by_record(store, f"{files.scale.key}/{name}", start)
             for name in names
-            if files.calls_partial(name) or _has_record(store, f"{files.scale.key}/{name}", start)
         }
     finally:
         store.close()
 
 
-def _has_record(store: LocalStore, name: str, start: int) -> bool:
+def _state_by_record(store: LocalStore, name: str, start: int) -> ShardState:
     end = start + len(COVERAGE_MAGIC)
     try:
         identity = store.identity(name)
         if identity is None or identity.size < end:
-            return False
-        return store.read(name, start=start, end=end, identity=identity) == COVERAGE_MAGIC
+            return ShardState.HERE
+        magic = store.read(name, start=start, end=end, identity=identity)
+        return ShardState.PARTIAL if magic == COVERAGE_MAGIC else ShardState.HERE
     except ShardError:
-        return False  # no file: every read of it says so
+        return ShardState.HERE  # no file: every read of it says so
+    except ReadError:
+        return ShardState.UNREADABLE
     except StaleFileError:
         raise ReadError(f"{store.path(name)}: was replaced just now; try again") from None
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
-from shardreader.errors import FormatFault, ShardError
+from shardreader.errors import FormatFault, ReadError, ShardError
 from shardreader.format.coverage import COVERAGE_HEADER_BYTES, coverage_length
 from shardreader.format.info import ScaleInfo
 from shardreader.format.manifest import MANIFEST_NAME, Manifest
@@ -17,7 +18,7 @@ from shardreader.format.sharding import ShardingSpec
 from shardreader.storage.local_store import LocalStore, StaleFileError
 from shardreader.storage.shard_pairs import parts_of, shard_name
 
-__all__ = ["CopySummary", "partial_shards", "summarize_copy"]
+__all__ = ["CopySummary", "PartialShards", "partial_shards", "summarize_copy"]
 
 _LITTER = ("._*", ".DS_Store", "Thumbs.db", "desktop.ini", "*.gstmp", "*.part", "*.crdownload")
 _SUFFIXES = (".shard", ".index", ".data")
@@ -37,6 +38,8 @@ class CopySummary:
         Those whose file is here, or both files of the first version, and the size of these files.
     partial : int
         Those of them that say themselves that they have only some of their source's chunks.
+    unreadable : tuple of str
+        Those of them that the operating system refuses to read.
     source_has_none, not_downloaded, unknown : int
         The absent ones: the manifest says that the source has no such file; it says that the
         source has one; nothing is known.
@@ -54,6 +57,7 @@ class CopySummary:
     present: int
     present_bytes: int
     partial: int
+    unreadable: tuple[str, ...]
     source_has_none: int
     not_downloaded: int
     unknown: int
@@ -91,6 +95,7 @@ def summarize_copy(
         The directory cannot be listed.
     """
     sizes: dict[str, int] = {}
+    unreadable: set[str] = set()
     litter: list[str] = []
     other: list[str] = []
     possible = _possible_names(scale, sharding)
@@ -99,8 +104,8 @@ def summarize_copy(
     for entry in os.scandir(directory) if exists else ():
         if any(fnmatchcase(entry.name, pattern) for pattern in _LITTER):
             litter.append(entry.name)
-        elif entry.name.endswith(_SUFFIXES) and entry.is_file():
-            sizes[entry.name] = entry.stat().st_size
+        elif entry.name.endswith(_SUFFIXES) and (size := _file_size(entry, unreadable)) is not None:
+            sizes[entry.name] = size
         else:
             other.append(entry.name)
     shards, pairs = _shards(sizes)
@@ -109,11 +114,14 @@ def summarize_copy(
     own_files = {"info", MANIFEST_NAME} if directory == os.path.normpath(root) else set()
     count = possible_shard_count(scale)
     has_none, not_downloaded = _absent(scale, possible, set(present), count, manifest)
+    asked = _may_be_partial(present.keys() - unreadable, present, scale, manifest)
+    partial = partial_shards(directory, asked, sharding)
     return CopySummary(
         possible=count,
         present=len(present),
         present_bytes=sum(present.values()),
-        partial=len(partial_shards(directory, _may_be_partial(present, scale, manifest), sharding)),
+        partial=len(partial.names),
+        unreadable=tuple(sorted((unreadable & present.keys()) | partial.unreadable.keys())),
         source_has_none=has_none,
         not_downloaded=not_downloaded,
         unknown=count - len(present) - has_none - not_downloaded,
@@ -125,16 +133,35 @@ def summarize_copy(
     )
 
 
-def partial_shards(folder: str, names: Iterable[str], sharding: ShardingSpec) -> frozenset[str]:
-    """Those of some shard files that have a coverage record, sound or not.
+def _file_size(entry: os.DirEntry[str], unreadable: set[str]) -> int | None:
+    """The size of a regular file, None for what is none; of what cannot be looked at it is 0."""
+    try:
+        return entry.stat().st_size if entry.is_file() else None
+    except OSError:
+        unreadable.add(entry.name)
+        return 0
 
-    Raises
-    ------
-    ReadError
-        A file cannot be read.
+
+class PartialShards(NamedTuple):
+    """What the first bytes behind the shard indices of some files say.
+
+    Attributes
+    ----------
+    names : frozenset of str
+        Files that have a coverage record, sound or not.
+    unreadable : mapping of str to ReadError
+        Files that the operating system refuses to read, and why.
     """
+
+    names: frozenset[str]
+    unreadable: Mapping[str, ReadError]
+
+
+def partial_shards(folder: str, names: Iterable[str], sharding: ShardingSpec) -> PartialShards:
+    """Those of some shard files that have a coverage record, and those that cannot be read."""
     start = sharding.shard_index_end
     found = set()
+    unreadable = {}
     store = LocalStore(folder)
     for name in names:
         try:
@@ -147,22 +174,25 @@ def partial_shards(folder: str, names: Iterable[str], sharding: ShardingSpec) ->
                 found.add(name)
         except FormatFault:
             found.add(name)
+        except ReadError as error:
+            unreadable[name] = error
         except (ShardError, StaleFileError):
             continue  # no file, or replaced in this moment
     store.close()
-    return frozenset(found)
+    return PartialShards(frozenset(found), unreadable)
 
 
 def _may_be_partial(
-    present: dict[str, int], scale: ScaleInfo, manifest: Manifest | None
+    names: Iterable[str], sizes: Mapping[str, int], scale: ScaleInfo, manifest: Manifest | None
 ) -> list[str]:
     """The shards that the manifest does not call whole, with their size."""
     known = manifest.scales.get(scale.key) if manifest else None
     records = known.files if known else {}
     return [
         name
-        for name, size in present.items()
-        if name not in records or (records[name].state, records[name].size) != ("whole", size)
+        for name in names
+        if name not in records
+        or (records[name].state, records[name].size) != ("whole", sizes[name])
     ]
 
 

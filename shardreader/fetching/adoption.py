@@ -305,7 +305,10 @@ def _partial(directory: str, scale: ScaleInfo, names: Iterable[str]) -> tuple[st
     if scale.sharding is None:
         return ()
     folder = os.path.normpath(os.path.join(directory, *scale.key.split("/")))
-    return tuple(sorted(partial_shards(folder, names, scale.sharding)))
+    found = partial_shards(folder, names, scale.sharding)
+    for error in found.unreadable.values():
+        raise error  # it may be partial, and a manifest must not call it whole
+    return tuple(sorted(found.names))
 
 
 def _sizes(directory: str, scale: ScaleInfo) -> dict[str, int]:

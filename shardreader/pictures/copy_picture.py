@@ -15,6 +15,7 @@ __all__ = ["copy_pixels", "draw_copy"]
 _COLORS = {
     ShardState.HERE: (47, 160, 110),
     ShardState.PARTIAL: (150, 215, 90),
+    ShardState.UNREADABLE: (215, 38, 61),
     ShardState.NOT_DOWNLOADED: NOT_DOWNLOADED[0],
     ShardState.UNKNOWN: (140, 140, 140),
     ShardState.SOURCE_HAS_NONE: (48, 52, 66),
@@ -22,6 +23,7 @@ _COLORS = {
 _TEXTS = {
     ShardState.HERE: "here",
     ShardState.PARTIAL: "here with some of its chunks",
+    ShardState.UNREADABLE: "here, and cannot be read",
     ShardState.NOT_DOWNLOADED: "not downloaded",
     ShardState.UNKNOWN: "absent; unknown whether the source has them",
     ShardState.SOURCE_HAS_NONE: "absent; the source has none either",

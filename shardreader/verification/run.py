@@ -112,8 +112,6 @@ class Verification:
     ----------
     question : Question
     runner : Runner
-    state : State or None
-        Results of an earlier run, and where those of this one go.
     progress : callable, optional
         Called with a `Progress` after each shard.
 
@@ -129,12 +127,11 @@ class Verification:
         self,
         question: Question,
         runner: Runner,
-        state: State | None = None,
         progress: Callable[[Progress], None] | None = None,
     ) -> None:
         self._question = question
         self._runner = runner
-        self._state = state
+        self._state: State | None = None
         self._progress = progress
         self._created = now()
         self._start = time.monotonic()
@@ -147,17 +144,25 @@ class Verification:
             raise InfoError(str(self._results[0].not_supported))
         for finding in check_key(question.scales):
             self._findings.add(finding)
-        self._tasks = list(self._all_tasks())
-        self._total_bytes = sum(task.stamp.size for task in self._tasks)
+        self._tasks: list[_Task] = []
+        self._total_bytes = 0
 
-    def run(self) -> None:
+    def run(self, state: State | None = None) -> None:
         """Check all shards that the state has no result of.
+
+        Parameters
+        ----------
+        state : State, optional
+            Results of an earlier run, and where those of this one go.
 
         Raises
         ------
         ReadError
             The copy itself is gone, or the state cannot be written.
         """
+        self._state = state
+        self._tasks = list(self._all_tasks())
+        self._total_bytes = sum(task.stamp.size for task in self._tasks)
         waiting = []
         for task in self._tasks:
             earlier = self._earlier(task)

@@ -112,9 +112,9 @@ def verify(
         cross_check=cross_check,
     )
     runner = make_runner(question.directory, threads=threads, client=client)
+    verification = Verification(question, runner, progress)
     with nullcontext() if state is None else State(os.path.abspath(os.fspath(state))) as kept:
-        verification = Verification(question, runner, kept, progress)
-        verification.run()
+        verification.run(kept)
         return verification.report()
 
 

@@ -48,6 +48,7 @@ def absent_boxes(volume: Volume, found: CopyMap | None) -> list[tuple[Box, str]]
     else:
         boxes = found.boxes(ShardState.NOT_DOWNLOADED)
         parts += [(box, "not downloaded") for box in boxes]
+    parts += [(box, f"{name}: cannot be read") for name, box in found.shards(ShardState.UNREADABLE)]
     for number, (name, box) in enumerate(found.shards(ShardState.PARTIAL)):
         if number < _MOST_PARTIAL_SHARDS:
             text = f"{name}: chunks not downloaded"

@@ -61,6 +61,7 @@ def test_states_of_a_copy() -> None:
         ShardState.NOT_DOWNLOADED: 0,
         ShardState.UNKNOWN: 3677,
         ShardState.PARTIAL: 0,
+        ShardState.UNREADABLE: 0,
     }
     here = dict(found.shards(ShardState.HERE))
     assert here["02fa.shard"] == Box((57344, 28672, 2048), (61440, 32768, 3072))

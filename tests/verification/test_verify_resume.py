@@ -57,9 +57,9 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def interrupted(path: Path, state: Path, after: int, **options: Any) -> shardreader.Report:
     with State(str(state)) as kept:
-        verification = Verification(ask(path, **options), StoppingRunner(after), kept)
+        verification = Verification(ask(path, **options), StoppingRunner(after))
         with pytest.raises(KeyboardInterrupt):
-            verification.run()
+            verification.run(kept)
         return verification.report()
 
 
