@@ -30,9 +30,8 @@ class SliceCodec(NamedTuple):
         Gives whole slices of a chunk, and the faults of those that are damaged. Raises
         FormatFault where none can be read.
     labels_of_slices : callable or None
-        Gives the distinct labels of the whole slices from the first to the last of a chunk, of
-        which nothing is decoded, or None where the stream does not have them so. Raises
-        FormatFault.
+        Gives the distinct labels of the whole slices from the first to the last of a chunk by the
+        stream's tables, or None where the stream does not have them so. Raises FormatFault.
     """
 
     decode_box: Callable[[bytes, Triple, Triple, Triple, NDArray[Any], int, Triple], None]
@@ -91,7 +90,7 @@ class SliceDecoder:
         upper: Triple,
         dtype: np.dtype[Any],
     ) -> NDArray[Any] | None:
-        """The distinct labels of a box, without decoding it; None where that cannot be done.
+        """The distinct labels of a box by the stream's tables; None where that cannot be done.
 
         Raises
         ------

@@ -248,7 +248,7 @@ def _voxels_of_pixels(pixels: NDArray[Any], shape: Shape) -> NDArray[Any]:
     return np.asfortranarray(pixels.reshape(-1, shape[3])).reshape(shape, order="F")
 
 
-_COMPRESSO = SliceCodec(compresso.decode_box, compresso.decode_slices)
+_COMPRESSO = SliceCodec(compresso.decode_box, compresso.decode_slices, compresso.labels_of_slices)
 _CRACKLE = SliceCodec(crackle.decode_box, crackle.decode_slices, crackle.labels_of_slices)
 _LABEL_TYPES = ("uint8", "uint16", "uint32", "uint64")
 _DATA_TYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "float32")

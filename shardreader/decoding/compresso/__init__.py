@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shardreader.decoding.compresso.faults import explain
+from shardreader.decoding.compresso.faults import ESCAPE, explain
 from shardreader.decoding.compresso.stream import Stream, most_encoded_bytes, parse_stream
 from shardreader.errors import FormatFault
 from shardreader.format.grid import Triple
@@ -24,7 +24,7 @@ from shardreader.runtime.compile_lock import compiling
 if TYPE_CHECKING:
     from shardreader.decoding.compresso.kernels import Kernels, LabelKernels
 
-__all__ = ["decode_box", "decode_slices", "most_encoded_bytes"]
+__all__ = ["decode_box", "decode_slices", "labels_of_slices", "most_encoded_bytes"]
 
 _kernels: list[Kernels] = []
 _label_kernels: dict[int, LabelKernels] = {}
@@ -80,7 +80,7 @@ def decode_slices(
     encoded, cell_shape
         As in :func:`decode_box`.
     slices : ndarray of int64, shape (n,)
-        In voxels from the chunk's first, ascending, each once, inside the chunk.
+        In voxels from the chunk's first, one at least, ascending, each once, inside the chunk.
     dtype : dtype
         Type of the labels: an unsigned integer.
 
@@ -98,23 +98,77 @@ def decode_slices(
     stream = parse_stream(encoded, cell_shape, dtype)
     if stream.component_starts is None:
         return _decode_range(stream, 0, cell_shape[2])[..., slices], {}
-    voxels = np.zeros((cell_shape[0], cell_shape[1], len(slices)), dtype, order="F")
+    parts: list[NDArray[Any]] = []
     faults: dict[int, FormatFault] = {}
     breaks = np.flatnonzero(np.diff(slices) != 1) + 1
-    for rows in np.split(np.arange(len(slices)), breaks):
-        if len(rows) == 0:
-            continue
-        first, last = int(slices[rows[0]]), int(slices[rows[-1]]) + 1
+    for together in np.split(slices, breaks):
         try:
-            voxels[..., rows[0] : rows[-1] + 1] = _decode_range(stream, first, last)
+            parts.append(_decode_range(stream, int(together[0]), int(together[-1]) + 1))
         except FormatFault:
-            for row in rows.tolist():
-                z = int(slices[row])
+            first = sum(part.shape[2] for part in parts)
+            for row, z in enumerate(together.tolist(), first):
                 try:
-                    voxels[..., row] = _decode_range(stream, z, z + 1)[..., 0]
+                    parts.append(_decode_range(stream, z, z + 1))
                 except FormatFault as fault:
+                    parts.append(np.zeros((*cell_shape[:2], 1), dtype))
                     faults[row] = fault
-    return voxels, faults
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2), faults
+
+
+def labels_of_slices(
+    encoded: bytes, cell_shape: Triple, slices: tuple[int, int], dtype: np.dtype[Any]
+) -> NDArray[Any] | None:
+    """The distinct labels of some slices of a chunk: its ids, and the labels among its locations.
+
+    The slices are decoded to know that each id has its component and each location its voxel,
+    because the stream has no checksum; their voxels are not looked at.
+
+    Parameters
+    ----------
+    encoded, cell_shape, dtype
+        As in :func:`decode_slices`.
+    slices : (int, int)
+        The slices ``[first, end)``, at least one.
+
+    Returns
+    -------
+    ndarray of dtype, shape (n,), or None
+        Each label once. None where a stream without a z index is asked for some of its slices.
+
+    Raises
+    ------
+    FormatFault
+    """
+    stream = parse_stream(encoded, cell_shape, dtype)
+    if stream.component_starts is None and slices != (0, cell_shape[2]):
+        return None
+    _decode_range(stream, *slices)
+    ids, locations = _tables_of(stream, *slices)
+    return np.unique(np.concatenate([ids, _literals(locations)]))
+
+
+def _literals(locations: NDArray[Any]) -> NDArray[Any]:
+    """The labels among sound locations: those above the codes, and those behind an escape."""
+    places = np.arange(len(locations))
+    escapes = locations == ESCAPE
+    # What stands behind an escape is a label, even another 6: of several, every other one escapes.
+    before = np.maximum.accumulate(np.where(escapes, -1, places))
+    escapes &= (places - before) % 2 == 1
+    behind = np.zeros(len(locations), np.bool_)
+    behind[1:] = escapes[:-1]
+    above = (locations > ESCAPE) & ~behind
+    return np.concatenate([locations[behind], locations[above] - (ESCAPE + 1)])
+
+
+def _tables_of(stream: Stream, lower: int, upper: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The ids and the locations of some slices; all of them where there is no z index."""
+    ids, locations = stream.component_starts, stream.location_starts
+    if ids is None or locations is None:
+        return stream.ids, stream.locations
+    return (
+        stream.ids[ids[lower] : ids[upper]],
+        stream.locations[locations[lower] : locations[upper]],
+    )
 
 
 def _decode_range(stream: Stream, lower: int, upper: int) -> NDArray[Any]:
@@ -124,12 +178,9 @@ def _decode_range(stream: Stream, lower: int, upper: int) -> NDArray[Any]:
         ends = np.full(depth, len(stream.locations), np.int64)
         voxels = _decode(stream, 0, depth, stream.ids, stream.locations, ends)
         return voxels[:, :, lower:upper]
-    starts = stream.location_starts
-    ids = stream.ids[stream.component_starts[lower] : stream.component_starts[upper]]
-    locations = stream.locations[starts[lower] : starts[upper]]
-    return _decode(
-        stream, lower, upper, ids, locations, starts[lower + 1 : upper + 1] - starts[lower]
-    )
+    ids, locations = _tables_of(stream, lower, upper)
+    ends = stream.location_starts[lower + 1 : upper + 1] - stream.location_starts[lower]
+    return _decode(stream, lower, upper, ids, locations, ends)
 
 
 def _decode(

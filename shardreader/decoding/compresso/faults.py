@@ -6,6 +6,7 @@ from shardreader.errors import FormatFault
 from shardreader.format.grid import Triple
 
 __all__ = [
+    "ESCAPE",
     "LOCATIONS_CUT",
     "LOCATIONS_LEFT",
     "NEIGHBOUR",
@@ -26,6 +27,10 @@ WINDOWS_CUT = 4
 LOCATIONS_CUT = 5
 LOCATIONS_LEFT = 6
 NEIGHBOUR = 7
+
+# Of the codes in the locations, 0 to 5 name a neighbour; behind this one stands a label as it is.
+# Larger ones are labels plus this plus 1.
+ESCAPE = 6
 
 
 def explain(status: int, shape: Triple, first_slice: int) -> FormatFault:

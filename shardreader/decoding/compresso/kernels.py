@@ -17,6 +17,7 @@ from numba.cpython.unsafe import numbers
 
 from shardreader.decoding.compresso import faults
 from shardreader.decoding.compresso.faults import (
+    ESCAPE,
     LOCATIONS_CUT,
     LOCATIONS_LEFT,
     NEIGHBOUR,
@@ -279,9 +280,9 @@ def _follow_locations(bits, corner, width, boundaries, vertical, locations, at, 
             return LOCATIONS_CUT + 16 * voxel, at
         code = np.uint64(locations[at])
         at += 1
-        if code > np.uint64(6):
-            out[voxel] = code - np.uint64(7)
-        elif code == np.uint64(6):
+        if code > np.uint64(ESCAPE):
+            out[voxel] = code - np.uint64(ESCAPE + 1)
+        elif code == np.uint64(ESCAPE):
             if at >= end:
                 return LOCATIONS_CUT + 16 * voxel, at
             out[voxel] = locations[at]
