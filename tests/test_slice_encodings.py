@@ -22,6 +22,7 @@ from shard_builder import Shard
 import shardreader
 from shardreader import Box, ChunkError, PointStatus, open_volume
 from shardreader.checking.findings import FindingKind
+from shardreader.decoding.cseg.tally import LabelTally
 from shardreader.format.info import parse_info
 from shardreader.viewing.scene import make_scene
 
@@ -157,10 +158,41 @@ def test_damage_in_a_shard(
             volume.label_counts(Box((0, 0, 0), (16, 16, 8)))
         with pytest.raises(ChunkError):
             volume.labels(Box((0, 0, 0), (15, 16, 8)))
+        if encoding == "compresso":
+            # Without checksums the table alone is not believed.
+            with pytest.raises(ChunkError):
+                volume.labels(Box((0, 0, 0), (16, 16, 8)))
     done = run("verify", path, "--json")
     assert done.returncode == 1
     assert FindingKind.ENCODING_STRUCTURE.value in json.dumps(json.loads(done.stdout))
     assert re.search(what, done.stdout)
+
+
+@each
+def test_labels_of_whole_slices_are_not_looked_for_in_voxels(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tallied: list[int] = []
+    add_voxels = LabelTally.add_voxels
+
+    def add(self: LabelTally, voxels: np.ndarray, origin: tuple[int, int, int]) -> None:
+        tallied.append(voxels.size)
+        add_voxels(self, voxels, origin)
+
+    monkeypatch.setattr(LabelTally, "add_voxels", add)
+    truth = load_truth(name, KEY)
+    x, y, z = truth.origin
+    x1, y1, z1 = truth.upper
+    with open_volume(truth.path) as volume:
+        for first, end in ((z, z1), (z + 1, z1 - 1)):
+            found = volume.labels(Box((x, y, first), (x1, y1, end)))
+            wanted = np.unique(truth.labels[..., first - z : end - z])
+            assert found.tolist() == wanted.tolist()
+            # Each chunk adds each of its labels once.
+            assert max(tallied) <= len(wanted)
+            tallied.clear()
+        volume.labels(Box((x + 1, y, z), (x1, y1, z1)))
+        assert max(tallied) > truth.labels.shape[1]
 
 
 @pytest.mark.parametrize("name", ["crackle", "crackle-uint16"])

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 from compresso_damage import STEPS, decode, labels_of, sound_streams, take_apart
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from slice_codecs import PINKY, check_boxes, check_slices, real_chunks
 
-import shardreader
 from shardreader.decoding import compresso
-from shardreader.decoding.flat_output import FlatOutput
 
 STREAMS = list(sound_streams())
 each_stream = pytest.mark.parametrize("number", range(len(STREAMS)))
-PINKY = Path(__file__).parents[2] / "../shared/data/pinky40"
 
 
 def test_the_streams_here_are_of_all_forms() -> None:
@@ -38,34 +33,26 @@ def test_whole_chunks(number: int) -> None:
 @each_stream
 def test_boxes_into_memory_of_any_strides(number: int) -> None:
     stream, voxels = STREAMS[number]
-    rng = np.random.default_rng(number)
-    for _ in range(12):
-        lower = tuple(int(rng.integers(n)) for n in voxels.shape)
-        upper = tuple(
-            int(rng.integers(a + 1, n + 1)) for a, n in zip(lower, voxels.shape, strict=True)
-        )
-        shape = [b - a for a, b in zip(lower, upper, strict=True)]
-        around = np.full([2 * n + 2 for n in shape], 77, voxels.dtype, order=rng.choice(["C", "F"]))
-        out = around[tuple(slice(1, 1 + 2 * n, 2) for n in shape)]
-        out = out[:: rng.choice([1, -1]), :, :: rng.choice([1, -1])]
-        target = FlatOutput(out)
-        compresso.decode_box(
-            stream, voxels.shape, lower, upper, target.flat, target.start, target.strides
-        )
-        wanted = voxels[tuple(slice(a, b) for a, b in zip(lower, upper, strict=True))]
-        np.testing.assert_array_equal(out, wanted)
-        out[...] = 77
-        assert (around == 77).all()
+    check_boxes(compresso, stream, voxels, number)
 
 
 @each_stream
 def test_single_slices(number: int) -> None:
     stream, voxels = STREAMS[number]
-    for chosen in (range(0, voxels.shape[2], 2), [voxels.shape[2] - 1], range(voxels.shape[2])):
-        slices = np.array(chosen)
-        found, faults = compresso.decode_slices(stream, voxels.shape, slices, voxels.dtype)
-        np.testing.assert_array_equal(found, voxels[..., slices])
-        assert not faults
+    check_slices(compresso, stream, voxels)
+
+
+@each_stream
+def test_labels_without_their_voxels(number: int) -> None:
+    stream, voxels = STREAMS[number]
+    has_index = take_apart(stream).fields[1] == 1
+    depth = voxels.shape[2]
+    for first, end in ((0, depth), (depth // 2, depth), (0, 1)):
+        found = compresso.labels_of_slices(stream, voxels.shape, (first, end), voxels.dtype)
+        assert (found is not None) == (has_index or (first, end) == (0, depth))
+        if found is not None:
+            assert found.dtype == voxels.dtype
+            assert found.tolist() == np.unique(voxels[..., first:end]).tolist()
 
 
 def test_an_empty_box_is_nothing() -> None:
@@ -130,18 +117,10 @@ def test_what_the_published_package_writes(
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "uint64"])
 def test_real_labels(connectivity: int, has_index: bool, dtype: str) -> None:
     published = pytest.importorskip("compresso")
-    origin = json.loads((PINKY / "truth.json").read_text())["origin"]
-    rng = np.random.default_rng(0)
-    with shardreader.open_volume(PINKY / "segmentation") as volume:
-        for shape in [(64, 64, 64), (128, 128, 32), (128, 128, 23), (100, 37, 9)]:
-            first = [
-                o + int(rng.integers(most - n))
-                for o, n, most in zip(origin, shape, (1024, 1024, 256), strict=True)
-            ]
-            box = tuple(slice(a, a + n) for a, n in zip(first, shape, strict=True))
-            check_against(
-                published,
-                np.asfortranarray(volume[box].astype(dtype)),
-                connectivity=connectivity,
-                random_access_z_index=has_index,
-            )
+    for chunk in real_chunks():
+        check_against(
+            published,
+            np.asfortranarray(chunk.astype(dtype)),
+            connectivity=connectivity,
+            random_access_z_index=has_index,
+        )

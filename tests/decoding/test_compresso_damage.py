@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +12,11 @@ import pytest
 from compresso_damage import HEADER, Parts, decode, sound_streams
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from slice_codecs import check_damage_in_a_process
 
 from shardreader.decoding import compresso
 from shardreader.errors import FormatFault
 
-SUPPORT = Path(compresso_damage.__file__).parent
 # 6 x 4 x 2 voxels: label 9 where x > 2, in the second slice only where y > 1 as well.
 # The boundary is the last voxel before a change along x, or along y.
 CHUNK = np.zeros((6, 4, 2), np.uint16, order="F")
@@ -131,6 +128,8 @@ def stream_of_locations(*locations: int, version: int = 0) -> bytes:
         ((1, 3), [30, 50]),
         ((47, 6, 65535), [40, 65535]),
         ((6, 3, 7), [3, 0]),
+        ((6, 6, 6, 9), [6, 9]),
+        ((13, 6, 6), [6, 6]),
         # No neighbour before the voxel, or one that is a boundary: above and below each other.
         ((0, 1), "location of voxel (0, 0, 0)"),
         ((1, 2), "location of voxel (0, 0, 1)"),
@@ -152,6 +151,11 @@ def test_locations_by_hand(locations: tuple[int, ...], expected: list[int] | str
     else:
         found = decode(stream_of_locations(*locations), chunk)
         assert found[0, 0].tolist() == expected
+        labels = compresso.labels_of_slices(
+            stream_of_locations(*locations), chunk.shape, (0, 2), chunk.dtype
+        )
+        assert labels is not None
+        assert labels.tolist() == sorted({*expected, 30, 50})
         assert (found[1] == [30, 50]).all()
         assert (found[0, 1] == [30, 50]).all()
 
@@ -167,6 +171,8 @@ def test_damage_in_one_slice_is_damage_in_no_other() -> None:
     out = np.zeros(4, np.uint16)
     compresso.decode_box(damaged, (2, 2, 2), (0, 0, 0), (2, 2, 1), out, 0, (1, 2, 4))
     assert (out == 30).all()
+    with pytest.raises(FormatFault, match=r"voxel \(0, 0, 1\)"):
+        compresso.labels_of_slices(damaged, (2, 2, 2), (0, 2), np.dtype("u2"))
     # A code for another slice has no place in such a stream.
     for code in (4, 5):
         with pytest.raises(FormatFault, match="in the slice, with a z index"):
@@ -212,21 +218,7 @@ def test_a_few_mutated_streams() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_many_mutated_streams(seed: int, tmp_path: Path) -> None:
-    """In a process of its own, with every index of the kernels checked by numba."""
-    done = subprocess.run(
-        [sys.executable, SUPPORT / "compresso_damage.py", "20000", str(seed)],
-        env={
-            **os.environ,
-            "NUMBA_BOUNDSCHECK": "1",
-            "NUMBA_CACHE_DIR": str(tmp_path),
-            "PYTHONPATH": os.pathsep.join([str(SUPPORT.parents[1]), str(SUPPORT)]),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "decoded" in done.stdout
+    check_damage_in_a_process(compresso_damage.__file__, seed, tmp_path)
 
 
 @settings(deadline=None)

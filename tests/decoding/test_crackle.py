@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -16,16 +15,14 @@ from crackle_damage import decode, sound_streams
 from crackle_streams import blobs, take_apart
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from slice_codecs import PINKY, check_boxes, check_slices, real_chunks
 
-import shardreader
 from shardreader.decoding import crackle
 from shardreader.decoding.crackle.compiled import crc32c
-from shardreader.decoding.flat_output import FlatOutput
 from shardreader.errors import FormatFault
 
 STREAMS = list(sound_streams())
 each_stream = pytest.mark.parametrize("number", range(len(STREAMS)))
-PINKY = Path(__file__).parents[2] / "../shared/data/pinky40"
 
 
 def header_of(stream: bytes) -> dict[str, int]:
@@ -61,37 +58,13 @@ def test_whole_chunks(number: int) -> None:
 @each_stream
 def test_boxes_into_memory_of_any_strides(number: int) -> None:
     stream, voxels = STREAMS[number]
-    rng = np.random.default_rng(number)
-    for _ in range(20):
-        lower = tuple(int(rng.integers(n)) for n in voxels.shape)
-        upper = tuple(
-            int(rng.integers(a + 1, n + 1)) for a, n in zip(lower, voxels.shape, strict=True)
-        )
-        shape = tuple(b - a for a, b in zip(lower, upper, strict=True))
-        axes = tuple(int(axis) for axis in rng.permutation(3))
-        around = np.full([3 * shape[axis] + 2 for axis in axes], 77, voxels.dtype)
-        out = around[tuple(slice(1, 1 + 2 * shape[axis], 2) for axis in axes)].transpose(
-            np.argsort(axes)
-        )[:: rng.choice([1, -1]), :, :: rng.choice([1, -1])]
-        target = FlatOutput(out)
-        crackle.decode_box(
-            stream, voxels.shape, lower, upper, target.flat, target.start, target.strides
-        )
-        wanted = voxels[tuple(slice(a, b) for a, b in zip(lower, upper, strict=True))]
-        np.testing.assert_array_equal(out, wanted)
-        # Nothing else was written.
-        out[...] = 77
-        assert (around == 77).all()
+    check_boxes(crackle, stream, voxels, number)
 
 
 @each_stream
 def test_single_slices(number: int) -> None:
     stream, voxels = STREAMS[number]
-    for chosen in (range(0, voxels.shape[2], 2), [voxels.shape[2] - 1]):
-        slices = np.array(chosen)
-        found, faults = crackle.decode_slices(stream, voxels.shape, slices, voxels.dtype)
-        np.testing.assert_array_equal(found, voxels[..., slices])
-        assert not faults
+    check_slices(crackle, stream, voxels)
 
 
 @each_stream
@@ -218,17 +191,9 @@ def test_what_crackle_codec_writes(voxels: np.ndarray, pins: int, order: int) ->
 @pytest.mark.parametrize("options", [{}, {"allow_pins": 1}, {"markov_model_order": 5}], ids=str)
 def test_real_labels(options: dict[str, int]) -> None:
     published = pytest.importorskip("crackle")
-    origin = json.loads((PINKY / "truth.json").read_text())["origin"]
-    rng = np.random.default_rng(0)
-    with shardreader.open_volume(PINKY / "segmentation") as volume:
-        for shape in [(64, 64, 64), (128, 128, 32), (128, 128, 23), (100, 37, 9)] * 3:
-            first = [
-                o + int(rng.integers(most - n))
-                for o, n, most in zip(origin, shape, (1024, 1024, 256), strict=True)
-            ]
-            voxels = volume[tuple(slice(a, a + n) for a, n in zip(first, shape, strict=True))]
-            stream = published.compress(voxels, parallel=1, **options)
-            np.testing.assert_array_equal(decode(stream, voxels), voxels)
+    for voxels in real_chunks():
+        stream = published.compress(voxels, parallel=1, **options)
+        np.testing.assert_array_equal(decode(stream, voxels), voxels)
 
 
 def test_other_versions_of_the_index_are_read_as_they_say() -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +13,11 @@ from crackle_damage import decode, sound_streams
 from crackle_streams import Parts, crc8, take_apart
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from slice_codecs import check_damage_in_a_process
 
 from shardreader.decoding import crackle
 from shardreader.errors import FormatFault
 
-SUPPORT = Path(crackle_damage.__file__).parent
 STREAMS = list(sound_streams())
 
 
@@ -291,21 +288,7 @@ def test_a_few_mutated_streams() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_many_mutated_streams(seed: int, tmp_path: Path) -> None:
-    """In a process of its own, with every index of the kernels checked by numba."""
-    done = subprocess.run(
-        [sys.executable, SUPPORT / "crackle_damage.py", "20000", str(seed)],
-        env={
-            **os.environ,
-            "NUMBA_BOUNDSCHECK": "1",
-            "NUMBA_CACHE_DIR": str(tmp_path),
-            "PYTHONPATH": os.pathsep.join([str(SUPPORT.parents[1]), str(SUPPORT)]),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "decoded" in done.stdout
+    check_damage_in_a_process(crackle_damage.__file__, seed, tmp_path)
 
 
 @settings(deadline=None)

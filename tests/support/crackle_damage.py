@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from crackle_streams import blobs, mutated, mutated_inside, take_apart
+from slice_codecs import decode_whole, kept_streams
 
 from shardreader.decoding import crackle
 from shardreader.errors import FormatFault
@@ -25,10 +26,7 @@ STREAMS = Path(__file__).parents[1] / "decoding" / "crackle_streams.npz"
 
 def sound_streams() -> Iterator[tuple[bytes, np.ndarray]]:
     """Give streams of all forms that crackle-codec writes, and their voxels."""
-    with np.load(STREAMS) as kept:
-        for name in kept.files:
-            if name.startswith("stream"):
-                yield kept[name].tobytes(), kept[name.replace("stream", "voxels")]
+    return kept_streams(STREAMS)
 
 
 def write_streams() -> None:
@@ -55,11 +53,7 @@ def write_streams() -> None:
 
 def decode(stream: bytes, voxels: np.ndarray) -> np.ndarray:
     """Decode a whole chunk."""
-    x, y, _ = voxels.shape
-    out = np.zeros(voxels.shape, voxels.dtype, order="F")
-    flat = out.reshape(-1, order="F")
-    crackle.decode_box(stream, voxels.shape, (0, 0, 0), voxels.shape, flat, 0, (1, x, x * y))
-    return out
+    return decode_whole(crackle, stream, voxels)
 
 
 def run(rounds: int, seed: int) -> Counter[str]:
