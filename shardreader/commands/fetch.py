@@ -75,6 +75,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="fetch exactly what a report of shardreader verify lists as damaged or missing",
     )
     parser.add_argument(
+        "--force", action="store_true", help="take the report of a copy under another path"
+    )
+    parser.add_argument(
         "--auth",
         action="store_true",
         help="use the credentials in the cloud's own variables; default: anonymous",
@@ -138,6 +141,7 @@ def run(arguments: argparse.Namespace) -> int:
                 max_rate=arguments.max_rate,
                 dry_run=arguments.dry_run,
                 repair=arguments.repair,
+                force=arguments.force,
                 auth=arguments.auth,
                 progress=progress,
             )

@@ -69,6 +69,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--report", metavar="FILE", help="a report of verify (.json): its damage as boxes"
     )
+    parser.add_argument(
+        "--force", action="store_true", help="take the report of a copy under another path"
+    )
     add_scale(parser, "the first")
     add_threads(parser)
     add_port(parser)
@@ -134,6 +137,7 @@ def _scene(volume: Volume, arguments: argparse.Namespace) -> Scene:
             units=arguments.units,
             resolution=arguments.resolution,
             report=arguments.report,
+            force=arguments.force,
         )
     except (PointFileError, ShardReaderError) as error:
         raise CommandError(str(error)) from error

@@ -56,6 +56,7 @@ def fetch(
     max_rate: float | None = None,
     dry_run: bool = False,
     repair: str | os.PathLike[str] | None = None,
+    force: bool = False,
     auth: bool = False,
     progress: Callable[[FetchProgress], None] | None = None,
 ) -> FetchReport:
@@ -95,7 +96,9 @@ def fetch(
     dry_run : bool
         Only say what would be done.
     repair : path-like, optional
-        A report of `verify` in JSON: fetch exactly what it found damaged or missing.
+        A report of `verify` on this copy, in JSON: fetch exactly what it found damaged or missing.
+    force : bool
+        Take the report of a copy under another path.
     auth : bool
         Use the credentials that the variables of the cloud's own tools name.
     progress : callable, optional
@@ -113,8 +116,8 @@ def fetch(
     OutOfBoundsError
         The box is not inside the volume, or none of the points is.
     InfoError
-        No volume, one that is not sharded, or another one than `destination` holds; another fetch
-        works there; the extra ``[fetch]`` is not installed.
+        No volume, one that is not sharded, or another one than `destination` holds; a report of
+        another copy; another fetch works there; the extra ``[fetch]`` is not installed.
     ReadError, OSError
         The source does not answer, or the drive is full or refuses; what was fetched is kept.
     KeyboardInterrupt
@@ -147,7 +150,7 @@ def fetch(
     fetching = _Fetch(reader, patience, Throttle(max_rate, stop), progress)
     try:
         # In a thread: a call of obstore holds up Ctrl-C until it returns.
-        wanted = Wanted(destination, scale, repair, part)
+        wanted = Wanted(destination, scale, repair, force, part)
         target = next(iter(ThreadRunner(1).map(lambda w: find_target(reader, w), [wanted])))
         return fetching.run(target, jobs, dry_run=dry_run)
     finally:

@@ -1,10 +1,10 @@
-"""Which shards a report of ``verify`` wants copied again."""
+"""Which shards a report of ``verify`` wants copied again. Floor 5."""
 
 from __future__ import annotations
 
-import json
-import os
 import posixpath
+from collections.abc import Mapping
+from typing import Any
 
 from shardreader.errors import InfoError
 from shardreader.format.info import ScaleInfo
@@ -14,26 +14,27 @@ __all__ = ["names_to_repair"]
 
 
 def names_to_repair(
-    path: str | os.PathLike[str], scale: ScaleInfo, lattice: ShardLattice
+    report: Mapping[str, Any], where: str, scale: ScaleInfo, lattice: ShardLattice
 ) -> frozenset[str]:
     """The names of the shards of one scale that a report lists as damaged or missing.
+
+    Parameters
+    ----------
+    report : mapping
+        As `read_saved_report` gives it.
+    where : str
+        Its file, for messages.
 
     Raises
     ------
     InfoError
-        The file is no report, or wants something of this scale that is no shard of it.
-    ReadError, OSError
-        It cannot be read.
+        The report wants something of this scale that is no shard of it.
     """
-    where = os.path.abspath(os.fspath(path))
-    with open(where, "rb") as file:
-        data = file.read()
     try:
-        document = json.loads(data)
-        files = document["what_to_do"]["copy_again"]
+        files = report["what_to_do"]["copy_again"]
         if not isinstance(files, list) or not all(isinstance(name, str) for name in files):
             raise TypeError
-    except (ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         raise InfoError(
             f"{where}: is no report; make one with shardreader verify COPY --report REPORT.json"
         ) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from shardreader.checking.saved_report import read_saved_report
 from shardreader.copies.patched_info import check_same_volume
 from shardreader.errors import InfoError
 from shardreader.fetching.region import Region, RegionRequest
@@ -24,6 +25,7 @@ class Wanted:
     destination: str | os.PathLike[str]
     scale: object
     repair: str | os.PathLike[str] | None
+    force: bool
     part: RegionRequest | None
 
 
@@ -81,7 +83,8 @@ def find_target(reader: SourceReader, wanted: Wanted) -> Target:
     keys_here = check_same_volume(directory, volume, where)
     only = None
     if wanted.repair is not None:
-        only = names_to_repair(wanted.repair, scale, ShardLattice(scale))
+        report = read_saved_report(wanted.repair, directory, volume, force=wanted.force)
+        only = names_to_repair(report, os.fspath(wanted.repair), scale, ShardLattice(scale))
     region = None if wanted.part is None else Region.of(wanted.part, volume, scale)
     folder = os.path.normpath(os.path.join(directory, *key.split("/")))
     return Target(volume, scale, directory, folder, keys_here, only, region)

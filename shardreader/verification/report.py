@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from shardreader.checking.findings import Severity
+from shardreader.checking.saved_report import REPORT_TYPE
 from shardreader.runtime.output_file import replacing
 from shardreader.verification.facts import ReportFacts
 from shardreader.verification.render_html import render_html
@@ -18,9 +19,8 @@ from shardreader.verification.render_markdown import render_markdown
 from shardreader.verification.repair import repair_advice
 from shardreader.verification.wording import verdict
 
-__all__ = ["REPORT_TYPE", "Report", "check_report_path", "render_json"]
+__all__ = ["Report", "check_report_path", "render_json"]
 
-REPORT_TYPE = "shardreader_verify_report_v1"
 _SEVERITIES = (Severity.DAMAGE, Severity.MISSING, Severity.NOTE)
 
 

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import posixpath
 from collections.abc import Iterator
 
 from shardreader.checking.findings import Finding, Severity
+from shardreader.checking.saved_report import read_saved_report
 from shardreader.errors import InfoError
 from shardreader.format.grid import Box
 from shardreader.format.info import ScaleInfo, VolumeInfo
 
 __all__ = ["read_damage", "rescaled"]
 
-# A report lists at most 50 findings of each kind for each shard.
-_REPORT_BYTES_LIMIT = 1 << 30
-
 
 def read_damage(
-    path: str | os.PathLike[str], volume: VolumeInfo, scale: ScaleInfo
+    path: str | os.PathLike[str],
+    directory: str,
+    volume: VolumeInfo,
+    scale: ScaleInfo,
+    *,
+    force: bool = False,
 ) -> list[tuple[Box, str]]:
     """What a report lists as damaged, as voxel boxes of one scale with a line of text each.
 
@@ -28,26 +30,20 @@ def read_damage(
     ----------
     path : str or path object
         A report that ``verify`` wrote as JSON.
-    volume : VolumeInfo
-        The one that it must be about.
+    directory, volume, force
+        As in `read_saved_report`.
     scale : ScaleInfo
         Whose voxels the boxes are in; the findings of all scales are given.
 
     Raises
     ------
     InfoError
-        The file is no report, or one about another volume.
+        The file is no report, or one about another copy or volume.
     OSError
         It cannot be read.
     """
-    where = os.path.abspath(os.fspath(path))
-    if os.path.getsize(where) > _REPORT_BYTES_LIMIT:
-        raise InfoError(f"{where}: is no report; it is larger than {_REPORT_BYTES_LIMIT:,} bytes")
-    with open(where, "rb") as file:
-        data = file.read()
+    document = read_saved_report(path, directory, volume, force=force)
     try:
-        document = json.loads(data)
-        known = {(item["key"], *item["size"]) for item in document["scales"]}
         findings = [
             Finding.from_json(members)
             for group in document["findings"]
@@ -55,10 +51,8 @@ def read_damage(
         ]
     except (ValueError, KeyError, TypeError, IndexError):
         raise InfoError(
-            f"{where}: is no report; make one with shardreader verify COPY --report REPORT.json"
+            f"{path}: is no report; make one with shardreader verify COPY --report REPORT.json"
         ) from None
-    if not any((other.key, *other.size) in known for other in volume.scales):
-        raise InfoError(f"{where}: is a report about another volume: no scale of it is in this one")
     return list(_damage(findings, volume, scale))
 
 

@@ -66,6 +66,7 @@ def make_scene(
     units: str | None = None,
     resolution: Sequence[float] | None = None,
     report: str | os.PathLike[str] | None = None,
+    force: bool = False,
 ) -> Scene:
     """Read what is to be shown.
 
@@ -79,7 +80,9 @@ def make_scene(
     units, resolution
         Of `at` and `points`, as in `Volume.lookup`.
     report : path, optional
-        A report of ``verify``, as JSON.
+        A report of ``verify`` on this copy, as JSON.
+    force : bool
+        Take the report of a copy under another path.
 
     Raises
     ------
@@ -104,7 +107,7 @@ def make_scene(
         notes += near.notes
         position = near.place
     if report is not None:
-        damage = read_damage(report, files.volume, files.scale)
+        damage = read_damage(report, files.directory, files.volume, files.scale, force=force)
         layers.append(damage_layer(damage[:_MOST_DAMAGE]))
         if position is None and damage:
             position = _middle(damage[0][0])

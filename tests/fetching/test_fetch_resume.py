@@ -229,7 +229,7 @@ def test_a_repair_that_is_cut_off_goes_on(server: FaultServer, tmp_path: Path) -
     file.write_bytes(data)
     os.utime(file, ns=(1, 1))
     report = tmp_path / "report.json"
-    report.write_text(json.dumps({"what_to_do": {"copy_again": [f"{KEY}/{SHARD}"]}}))
+    assert run_here("verify", copy, "--allow-absent", "--report", report).returncode == 1
     server.faults = [Fault(SHARD, "503", times=-1, skip=1)]
     assert not shardreader.fetch("s3://bucket", copy, repair=report).ok
     server.faults = []
@@ -309,11 +309,12 @@ def test_repair_of_a_copy_that_gsutil_made(
     (copy / MANIFEST_NAME).unlink()
     (copy / KEY / SHARD).write_bytes(b"damaged")
     report = tmp_path / "report.json"
-    report.write_text(json.dumps({"what_to_do": {"copy_again": [f"{KEY}/{SHARD}"]}}))
+    assert run_here("verify", copy, "--allow-absent", "--report", report).returncode == 1
     assert shardreader.fetch("s3://bucket", copy, repair=report).fetched == 1
     assert server.count("shard") == 3
     assert_right_copy(copy, FAFB_MINI, KEY)
-    for wrong in ({}, {"what_to_do": {"copy_again": [f"{KEY}/../../x"]}}):
+    saved = json.loads(report.read_text())
+    for wrong in ({}, {**saved, "what_to_do": {"copy_again": [f"{KEY}/../../x"]}}):
         report.write_text(json.dumps(wrong))
         done = run_here("fetch", "s3://bucket", copy, "--repair", report)
         assert done.returncode in (0, 2)
