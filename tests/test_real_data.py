@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from test_volume import fafb_status
+from chunk_status_truth import fafb_status
+from pinky40 import BOXES, PINKY, TRUTH, box_of
 
 from shardreader import Box, NotDownloadedError, PointStatus, Volume, open_volume
-
-PINKY = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "pinky40"
 
 pytestmark = pytest.mark.skipif(
     not (PINKY / "truth.json").exists(), reason=f"no real data at {PINKY}"
 )
-
-TRUTH: dict[str, Any] = (
-    json.loads((PINKY / "truth.json").read_text()) if (PINKY / "truth.json").exists() else {}
-)
-BOXES = TRUTH.get("boxes", [])
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +28,6 @@ def volume() -> Iterator[Volume]:
 def strict() -> Iterator[Volume]:
     with open_volume(PINKY / "segmentation") as volume:
         yield volume
-
-
-def box_of(entry: dict[str, Any]) -> Box:
-    lower, upper = entry["box"]
-    return Box(tuple(lower), tuple(upper))
 
 
 SHA256 = "sha256_of_F_order_little_endian_uint64"

@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from chunk_status_truth import fafb_status
 from fixture_truth import FAFB_MINI, load_fafb_patches, read_info
 from preads import replace_pread
-from shard_builder import Shard
 from volumes import Spec, Written, morton_codes, random_labels, write_volume
 
 from shardreader import Box, OutOfBoundsError, PointStatus, Volume, open_volume
 from shardreader.chunks import stored_reader
 from shardreader.decoding import cseg, libdeflate
-from shardreader.format.sharding import ShardingSpec
 
 SPEC = Spec(voxel_offset=(-7, 3, -100), resolution=(8, 8, 40.5))
 
@@ -195,25 +194,6 @@ def test_stored_chunks(tmp_path: Path) -> None:
         assert found == expected, cell
     assert part == Box((1, 1, 1), (2, 2, 2))
     assert part_status[0, 0, 0] == status[1, 1, 1]
-
-
-def fafb_status(path: Path, cells: Box, absent: PointStatus) -> Any:
-    """The status of each cell, from the shard files as the builder of the tests parses them."""
-    (scale,) = read_info(path)["scales"]
-    spec = ShardingSpec.from_json(scale["sharding"], "sharding")
-    ranges = [np.arange(a, b) for a, b in zip(cells.lower, cells.upper, strict=True)]
-    every = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3)
-    grid = tuple(-(-s // c) for s, c in zip(scale["size"], scale["chunk_sizes"][0], strict=True))
-    ids = morton_codes(every, grid)
-    status = np.full(len(ids), absent, np.uint8)
-    shards = ids >> (spec.preshift_bits + spec.minishard_bits)
-    for shard in np.unique(shards).tolist():
-        file = path / scale["key"] / f"{shard:04x}.shard"
-        if file.exists():
-            rows = np.flatnonzero(shards == shard)
-            stored = np.isin(ids[rows], list(Shard.parse(file.read_bytes(), spec).chunks))
-            status[rows] = np.where(stored, PointStatus.OK, PointStatus.EMPTY)
-    return status.reshape(cells.shape)
 
 
 def test_stored_chunks_of_a_fafb_sized_grid() -> None:

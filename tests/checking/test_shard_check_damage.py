@@ -21,7 +21,7 @@ import pytest
 from preads import replace_pread
 from shard_builder import TinyVolume, code_too_far, gzipped, tiny_chunk
 from shard_checks import check_one, damage, job_for, kinds
-from test_semantics import check
+from tiny_reads import check
 
 from shardreader import open_volume
 from shardreader.checking.findings import FindingKind as K

@@ -16,6 +16,8 @@ import pytest
 from cli import REPOSITORY, assert_refused, run, run_here
 from fault_server import Fault, FaultServer, Request, serving
 from fixture_truth import FAFB_MINI, FIXTURES
+from partial_shards import ASKED, EXPECTED, STORED, partial, record, write
+from remote_cases import BOX, NEW, OLD, POINTS, all_points, relabelled
 from rounds import counted_rounds
 from shard_builder import Shard, TinyVolume, block_label, gzipped, tiny_chunk
 
@@ -27,8 +29,6 @@ from shardreader.format.sharding import ShardingSpec
 
 OK, EMPTY = PointStatus.OK, PointStatus.EMPTY
 ABSENT, CORRUPT = PointStatus.NOT_DOWNLOADED, PointStatus.CORRUPT
-BOX = Box((61430, 32760, 3060), (61450, 32780, 3080))
-POINTS = np.loadtxt(FAFB_MINI / "points.csv", delimiter=",", skiprows=1, dtype=np.int64)[:, :3]
 
 
 @pytest.fixture(autouse=True)
@@ -46,10 +46,6 @@ def urls(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
     monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
     return {"gs": "gs://bucket", "s3": "s3://bucket/", "http": server.plain}
-
-
-def all_points(tiny: TinyVolume) -> list[tuple[int, int, int]]:
-    return [tiny.lower(i) for i in range(32)]
 
 
 # --- the same answers
@@ -105,8 +101,6 @@ def test_an_absent_shard_is_background_unless_the_source_is_a_copy(
 
 
 def test_partial_shards(tiny_gzip: TinyVolume) -> None:
-    from test_partial_shards import ABSENT, ASKED, EXPECTED, STORED, partial, record, write
-
     tiny_gzip.write()
     write(tiny_gzip, partial(tiny_gzip, STORED, ASKED).to_bytes())
     points = all_points(tiny_gzip)[:16]
@@ -232,17 +226,6 @@ def test_flipped_bytes_are_corrupt(tiny_served: tuple[TinyVolume, FaultServer]) 
         server.faults.append(Fault("0.shard", "flipped", 1, at=40))
         _, status = vol.lookup(all_points(tiny), units="voxel", return_status=True)
         assert status.tolist().count(CORRUPT) == 1
-
-
-def relabelled(tiny: TinyVolume) -> bytes:
-    """Shard 0 with other chunks: chunk i holds what chunk i ^ 1 had; 2 is gone."""
-    old = tiny.shards[0]
-    chunks = {i: old.chunks[i ^ 1] for i in reversed(old.chunks) if i != 2}
-    return Shard(tiny.spec, chunks, lead=b"\xff" * 100).to_bytes()
-
-
-OLD = [block_label(i, 0) for i in range(16)]
-NEW = [block_label(i ^ 1, 0) if i != 2 else 0 for i in range(16)]
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ from fault_server import Fault, FaultServer, serving
 from fixture_truth import FAFB_MINI, FIXTURES
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from remote_cases import NEW, OLD, POINTS, all_points, relabelled
 from shard_builder import TinyVolume, block_label
-from test_remote import NEW, OLD, POINTS, all_points, relabelled
 
 from shardreader import Volume, open_volume, verify
 from shardreader.errors import InfoError, PointStatus, ReadError, ShardError

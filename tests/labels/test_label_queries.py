@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
 import pytest
-from fixture_truth import FAFB_MINI, FIXTURES, load_fafb_patches, read_info, small_volume_names
+from fixture_truth import FAFB_MINI, load_fafb_patches
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from labelled_fixtures import LABELLED, opened, voxels_of
 
 import shardreader
 from shardreader import Box, LabelMap, OutOfBoundsError, Volume, open_volume
-
-LABELLED = [
-    name for name in small_volume_names() if read_info(FIXTURES / name)["data_type"] != "float32"
-]
-
-
-@functools.cache
-def opened(name: str) -> Volume:
-    # What a fixture lacks is background: its writer leaves out chunks of zeros.
-    return open_volume(FIXTURES / name, missing="zero")
-
-
-@functools.cache
-def voxels_of(name: str) -> Any:
-    volume = opened(name)
-    return volume.cutout(volume.bounds)
 
 
 def truth_of(voxels: Any, lower: Any) -> tuple[Any, Any, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_real_data import BOXES, PINKY, TRUTH, box_of
+from pinky40 import BOXES, PINKY, TRUTH, box_of
 
 from shardreader import Box, SnapStatus, Volume, open_volume
 from shardreader.decoding.cseg.tally import LabelTally

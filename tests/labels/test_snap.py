@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from cseg_oracle import Oracle
+from cseg_strategies import label_types, seeds, triples
 from cseg_words import encoding, written_by_hand
 from fixture_truth import FIXTURES
 from hypothesis import given, settings
-from test_cseg_decode import label_types, seeds, triples
-from test_label_queries import LABELLED, opened, voxels_of
+from labelled_fixtures import LABELLED, opened, voxels_of
 from volumes import Spec, Written, write_volume
 
 from shardreader import Box, SnapStatus, Volume, open_volume

@@ -15,7 +15,7 @@ from fixture_truth import FIXTURES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shard_builder import TinyVolume, block_label
-from test_properties import boxes, layouts, specs
+from volume_strategies import boxes, layouts, specs
 from volumes import Layout, Spec, random_labels, write_volume
 from ways import Ways, answers
 

@@ -20,7 +20,7 @@ from segment_truth import (
     copied,
     counts_by_cell,
 )
-from test_properties import QUICK, specs
+from volume_strategies import QUICK, specs
 from volumes import Spec, random_labels, write_volume
 
 import shardreader

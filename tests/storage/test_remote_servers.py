@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fixture_truth import FAFB_MINI, FIXTURES
-from test_fetch_servers import NGINX, free_port, moto, running, upload
-from test_remote import BOX, POINTS
+from other_servers import NGINX, free_port, moto, running, upload
+from remote_cases import BOX, POINTS
 
 from shardreader import PointStatus, open_volume, verify
 

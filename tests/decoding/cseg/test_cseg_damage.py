@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from cseg_oracle import Oracle, voxels
+from cseg_point_reads import CORRUPT, read
 from cseg_words import Block, channel_words, encoding, table_words, value_words, written_by_hand
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_cseg_points import CORRUPT, read
 
 from shardreader.decoding import cseg
 from shardreader.decoding.cseg import faults

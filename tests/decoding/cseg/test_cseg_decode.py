@@ -5,34 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import compressed_segmentation
 import numpy as np
 import pytest
+from cli import REPOSITORY
 from cseg_oracle import Oracle
+from cseg_strategies import blocky_volumes, boxes, label_types, seeds, triples
 from cseg_words import Block, channel_words, encoding, table_words, value_words, written_by_hand
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shardreader.decoding import cseg
 
-label_types = st.sampled_from([np.uint32, np.uint64])
-seeds = st.integers(0, 2**32 - 1)
 UNTOUCHED = 0xABCDEF
-ROOT = Path(cseg.__file__).parents[3]
-
-
-def triples(smallest, largest):
-    return st.tuples(*[st.integers(smallest, largest)] * 3)
-
-
-def boxes(shape):
-    """Half-open boxes in a shape, none empty."""
-    corners = [
-        st.lists(st.integers(0, n), min_size=2, max_size=2, unique=True).map(sorted) for n in shape
-    ]
-    return st.tuples(*corners).map(lambda axes: tuple(zip(*axes, strict=True)))
 
 
 @st.composite
@@ -76,19 +62,6 @@ def check_box(data, words, cell_shape, block_size, dtype, *, num_channels=1, cha
     np.testing.assert_array_equal(view, expected)
     view[...] = UNTOUCHED
     assert (flat == UNTOUCHED).all()
-
-
-@st.composite
-def blocky_volumes(draw, dtype):
-    """Labels in lumps, as in a segmentation, with noise here and there."""
-    shape = draw(triples(1, 20))
-    rng = np.random.default_rng(draw(seeds))
-    palette = rng.integers(0, np.iinfo(dtype).max, size=40, dtype=dtype, endpoint=True)
-    lumps = rng.integers(draw(st.integers(1, 40)), size=[n // 5 + 1 for n in shape])
-    volume = lumps.repeat(5, 0).repeat(5, 1).repeat(5, 2)[: shape[0], : shape[1], : shape[2]]
-    noise = rng.integers(40, size=shape)
-    volume = np.where(rng.random(shape) < draw(st.sampled_from([0, 0, 0.02, 0.5])), noise, volume)
-    return np.asfortranarray(palette[volume])
 
 
 @given(data=st.data(), dtype=label_types, block_size=triples(1, 9))
@@ -230,7 +203,7 @@ def test_encoded_values_offset_beyond_24_bits():
 
 def test_import_without_numba():
     code = "import sys, shardreader.decoding.cseg; sys.exit('numba' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False).returncode == 0
 
 
 def test_without_a_place_for_the_cache(tmp_path):
@@ -253,7 +226,7 @@ def test_without_a_place_for_the_cache(tmp_path):
     )
     environment = os.environ | {"HOME": os.devnull, "XDG_CACHE_HOME": os.devnull}
     environment.pop("NUMBA_CACHE_DIR", None)
-    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(tmp_path)])
+    environment["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), str(tmp_path)])
     run = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
     )

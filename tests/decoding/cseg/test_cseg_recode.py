@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from cseg_oracle import Oracle
+from cseg_strategies import boxes, label_types, seeds, triples
 from cseg_words import Block, channel_words, encoding, table_words, value_words, written_by_hand
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_cseg_decode import boxes, label_types, seeds, triples
 
 from shardreader.decoding import cseg
 from shardreader.decoding.cseg.tally import ChunkBoxes, LabelTally

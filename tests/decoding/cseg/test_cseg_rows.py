@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from cseg_strategies import label_types, seeds, triples
 from cseg_words import encoding, written_by_hand
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_cseg_decode import label_types, seeds, triples
 
 from shardreader.decoding import cseg
 from shardreader.decoding.cseg.chunk_rows import ChunkRows

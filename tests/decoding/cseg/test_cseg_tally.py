@@ -9,11 +9,12 @@ import sys
 
 import numpy as np
 import pytest
+from cli import REPOSITORY
 from cseg_oracle import Oracle
+from cseg_strategies import blocky_volumes, boxes, label_types, seeds, triples
 from cseg_words import Block, channel_words, encoding, table_words, value_words, written_by_hand
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_cseg_decode import ROOT, blocky_volumes, boxes, label_types, seeds, triples
 
 from shardreader.decoding import cseg
 from shardreader.decoding.cseg.tally import LabelTally
@@ -218,7 +219,7 @@ def test_nothing_is_an_answer():
 
 def test_import_without_numba():
     code = "import sys, shardreader.decoding.cseg.tally; sys.exit('numba' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False).returncode == 0
 
 
 def test_numba_keeps_a_kernel_by_the_digest_of_all_files_that_it_is_made_of(tmp_path):
@@ -240,7 +241,7 @@ def test_numba_keeps_a_kernel_by_the_digest_of_all_files_that_it_is_made_of(tmp_
     )
     environment = os.environ | {
         "NUMBA_CACHE_DIR": str(tmp_path / "cache"),
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)]),
+        "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(tmp_path)]),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
 
