@@ -247,10 +247,12 @@ class Build:
         voxels = 0
         for rows in self._done:
             stamp = rows.summary.result.stamp
-            if not rows.is_indexed or stamp is None:
+            if rows.check is None or stamp is None:
                 continue
             name = rows_name(self._plan.lattice.file_name(rows.number), self._question, stamp)
-            shards[rows.number] = IndexedShard(stamp, name, rows.rows, rows.is_partial, rows.damage)
+            shards[rows.number] = IndexedShard(
+                stamp, name, rows.check, rows.rows, rows.is_partial, rows.damage
+            )
             voxels += rows.voxels
         published = publish(
             self.folder,

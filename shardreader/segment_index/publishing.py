@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from shardreader.errors import SegmentIndexError
 from shardreader.segments.engine import connect, cursor, quoted, told
 from shardreader.segments.layout import INDEX_FILE, INDEX_VERSION, ROWS_DIRECTORY
+from shardreader.segments.row_check import CHECK_ENDING
 from shardreader.segments.standing import IndexedShard
 from shardreader.version import __version__
 
@@ -160,11 +161,14 @@ def _describe(
 ) -> None:
     columns: list[list[Any]] = [[number for number, _ in shards]]
     columns += [[shard.stamp[i] for _, shard in shards] for i in range(2)]
-    columns += [[shard[i] for _, shard in shards] for i in range(1, 5)]
+    columns.append([shard.rows_file for _, shard in shards])
+    columns += [[shard.rows_check[i] for _, shard in shards] for i in range(2)]
+    columns += [[shard[i] for _, shard in shards] for i in range(3, 6)]
     connection.execute(
         "CREATE TABLE shards AS SELECT unnest(?::UBIGINT[]) AS number, "
         "unnest(?::BIGINT[]) AS size, unnest(?::BIGINT[]) AS mtime_ns, "
-        "unnest(?::VARCHAR[]) AS rows_file, unnest(?::BIGINT[]) AS rows, "
+        "unnest(?::VARCHAR[]) AS rows_file, unnest(?::BIGINT[]) AS rows_size, "
+        "unnest(?::UINTEGER[]) AS rows_crc32, unnest(?::BIGINT[]) AS rows, "
         "unnest(?::BOOLEAN[]) AS is_partial, unnest(?::BIGINT[]) AS damage",
         columns,
     )
@@ -177,7 +181,8 @@ def _describe(
 
 def remove_other_rows(folder: str, wanted: Iterable[str]) -> None:
     """Remove the row files that no published index is made of; one in use stays."""
-    keep = frozenset(wanted)
+    names = frozenset(wanted)
+    keep = names | {name + CHECK_ENDING for name in names}
     for entry in list(os.scandir(os.path.join(folder, ROWS_DIRECTORY))):
         if entry.name not in keep:
             _remove(entry.path)

@@ -14,8 +14,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from shardreader.errors import SegmentIndexError
 from shardreader.format.sharding import ShardingSpec
 from shardreader.segments.engine import cursor, quoted, told
+from shardreader.segments.row_check import RowCheck, check_of, keep_check
 
 __all__ = ["RowFile", "read_facts"]
 
@@ -43,7 +45,7 @@ class RowFile:
     >>> with RowFile(path) as file:
     ...     chunk_ids, labels = np.array([[7, 7], [4, 5]], np.uint64)
     ...     file.add(chunk_ids, labels, np.array([30, 2]))
-    ...     file.finish({"shard": 3})
+    ...     file.finish({"shard": 3})[:2]
     (2, 32)
     >>> read_facts(path)
     {'shard': 3, 'rows': 2, 'voxels': 32}
@@ -92,8 +94,8 @@ class RowFile:
             "DELETE FROM rows WHERE chunk IN (SELECT unnest(?::UBIGINT[]))", [doubtful.tolist()]
         )
 
-    def finish(self, facts: dict[str, Any]) -> tuple[int, int]:
-        """Write the file; returns how many rows it has, and how many voxels they count.
+    def finish(self, facts: dict[str, Any]) -> tuple[int, int, RowCheck]:
+        """Write the file; returns how many rows it has, how many voxels they count, and its check.
 
         Parameters
         ----------
@@ -123,10 +125,18 @@ class RowFile:
                 f"COPY (SELECT label, chunk, voxels::UINTEGER AS voxels FROM rows{order}) "  # noqa: S608
                 f"TO {quoted(self._part)} ({how}, KV_METADATA {{{_FACTS}: {text}}})"
             )
-        with open(self._part, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(self._part, self._path)
-        return rows, voxels
+        try:
+            with open(self._part, "rb+") as file:
+                os.fsync(file.fileno())
+            check = check_of(self._part)
+            # First, so that rows that are there without it are never believed.
+            keep_check(self._path, check)
+            os.replace(self._part, self._path)
+        except OSError as error:
+            raise SegmentIndexError(
+                f"{self._path}: cannot write the rows of a shard: {error.strerror}; {_ADVICE}"
+            ) from error
+        return rows, voxels, check
 
     def _move_to_table(self) -> None:
         with told(self._path, "keep the rows of a shard", _ADVICE):

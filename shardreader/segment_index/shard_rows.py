@@ -15,6 +15,7 @@ from shardreader.checking.shard_check import ShardJob, check_shard
 from shardreader.copies.shard_listing import FileStamp
 from shardreader.format.grid import Box
 from shardreader.segment_index.row_file import RowFile, read_facts
+from shardreader.segments.row_check import RowCheck, kept_check
 from shardreader.verification.shard_summary import ShardSummary, summarize
 
 __all__ = ["IndexJob", "ShardRows", "index_shard", "kept_rows"]
@@ -70,15 +71,20 @@ class ShardRows:
         Of segments; background is not counted.
     is_partial : bool
         The copy has only some of the shard's chunks.
-    is_indexed : bool
-        False where the file could not be read through: there are no rows.
+    check : RowCheck or None
+        Of the row file; None where the shard could not be read through: there are no rows.
     """
 
     summary: ShardSummary
     rows: int
     voxels: int
     is_partial: bool
-    is_indexed: bool
+    check: RowCheck | None
+
+    @property
+    def is_indexed(self) -> bool:
+        """Whether there is a row file."""
+        return self.check is not None
 
     @property
     def number(self) -> int:
@@ -99,11 +105,11 @@ class ShardRows:
         return {"summary": self.summary.to_json(), "is_partial": self.is_partial}
 
     @classmethod
-    def from_json(cls, members: Mapping[str, Any]) -> ShardRows:
+    def from_json(cls, members: Mapping[str, Any], check: RowCheck) -> ShardRows:
         """What a row file says of itself."""
         summary = ShardSummary.from_json(members["summary"])
         rows, voxels = int(members["rows"]), int(members["voxels"])
-        return cls(summary, rows, voxels, bool(members["is_partial"]), True)
+        return cls(summary, rows, voxels, bool(members["is_partial"]), check)
 
 
 def index_shard(job: IndexJob) -> ShardRows:
@@ -129,12 +135,12 @@ def index_shard(job: IndexJob) -> ShardRows:
         is_partial = job.is_partial or result.is_partial
         changed = result.stamp != job.stamp
         if changed or any(finding.kind in _NOT_READ for finding in result.findings):
-            return ShardRows(summary, 0, 0, is_partial, False)
+            return ShardRows(summary, 0, 0, is_partial, None)
         if doubtful:
             file.drop_minishards(job.shard.spec, doubtful)
-        outcome = ShardRows(summary, 0, 0, is_partial, True)
-        rows, voxels = file.finish(outcome.to_json())
-        return replace(outcome, rows=rows, voxels=voxels)
+        outcome = ShardRows(summary, 0, 0, is_partial, None)
+        rows, voxels, check = file.finish(outcome.to_json())
+        return replace(outcome, rows=rows, voxels=voxels, check=check)
 
 
 def kept_rows(job: IndexJob) -> ShardRows | None:
@@ -142,11 +148,12 @@ def kept_rows(job: IndexJob) -> ShardRows | None:
 
     One that found damage is not trusted: the file may have been copied again with its time.
     """
-    facts = read_facts(job.rows_path)
-    if facts is None:
+    check = kept_check(job.rows_path)
+    facts = read_facts(job.rows_path) if check else None
+    if check is None or facts is None:
         return None
     try:
-        kept = ShardRows.from_json(facts)
+        kept = ShardRows.from_json(facts, check)
     except (KeyError, TypeError, ValueError, AttributeError):
         return None  # of another version, or damaged: the shard is indexed again
     of_this = kept.number == job.shard.shard_number and kept.summary.result.stamp == job.stamp

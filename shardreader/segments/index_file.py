@@ -20,6 +20,7 @@ from shardreader.segments.layout import (
     index_folder,
     question_digest,
 )
+from shardreader.segments.row_check import RowCheck, check_of
 from shardreader.segments.standing import IndexedShard
 from shardreader.storage.documents import VolumeFiles
 from shardreader.storage.local_store import FileIdentity, LocalStore
@@ -81,6 +82,7 @@ class IndexFile:
         self._lock = threading.Lock()
         self._connection: Any = None
         self._summary: IndexSummary | None = None
+        self._checked: dict[str, tuple[tuple[int, int, int], RowCheck]] = {}
 
     def start_anew(self) -> None:
         """Leave what a forked child shares with its parent."""
@@ -131,6 +133,7 @@ class IndexFile:
     ) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.int64]]:
         """Chunks, labels and voxel counts of a shard's rows with chunk ids in [first, last]."""
         path = os.path.join(self.folder, ROWS_DIRECTORY, shard.rows_file)
+        self._check_rows(path, shard.rows_check)
         with told(path, "read the rows of a shard", _BUILD):
             found = (
                 cursor()
@@ -141,6 +144,25 @@ class IndexFile:
                 .fetchnumpy()
             )
         return found["chunk"], found["label"], found["voxels"].astype(np.int64)
+
+    def _check_rows(self, path: str, expected: RowCheck) -> None:
+        """Read a row file once, and again where it was written since."""
+        try:
+            here = os.stat(path)
+            version = (here.st_ino, here.st_size, here.st_mtime_ns)
+            if self._checked.get(path) == (version, expected):
+                return
+            found = check_of(path)
+        except OSError as error:
+            raise SegmentIndexError(
+                f"{path}: cannot read the rows of a shard: {error.strerror}; {_BUILD}"
+            ) from error
+        if found != expected:
+            raise SegmentIndexError(
+                f"{path}: the rows of a shard are damaged: expected {expected}, found {found}; "
+                f"{_BUILD} --resume, which indexes this shard again"
+            )
+        self._checked[path] = version, expected
 
     def _ask(self, question: str, parameters: list[int]) -> dict[str, NDArray[Any]]:
         connection, _ = self._opened()
@@ -171,14 +193,14 @@ class IndexFile:
                 "SELECT version, question, created, rows, segments FROM built.about"
             ).fetchall()
             shards = connection.execute(
-                "SELECT number, size, mtime_ns, rows_file, rows, is_partial, damage "
-                "FROM built.shards"
+                "SELECT number, size, mtime_ns, rows_file, rows_size, rows_crc32, rows, "
+                "is_partial, damage FROM built.shards"
             ).fetchall()
         version, question, created, rows, segments = about
         self._check_question(version, question)
         known = {
-            number: IndexedShard(FileStamp(size, mtime), *rest)
-            for number, size, mtime, *rest in shards
+            number: IndexedShard(FileStamp(size, mtime), name, RowCheck(length, crc32), *rest)
+            for number, size, mtime, name, length, crc32, *rest in shards
         }
         return connection, IndexSummary(identity, created, rows, segments, known)
 

@@ -5,7 +5,8 @@
 - ``segments.duckdb``: all rows sorted by label, and what they were made of. It appears under its
   name only when it is whole.
 - ``rows/*.parquet``: the rows of each shard, sorted by chunk. A shard that is indexed again gets a
-  file of another name, so that a published index keeps what it was made of.
+  file of another name, so that a published index keeps what it was made of. Beside each its size
+  and checksum (``*.check``), which are in ``segments.duckdb`` too.
 - ``building.lock``: empty; locked while a build works here.
 """
 
@@ -34,7 +35,7 @@ INDEX_DIRECTORY = "shardreader-index"
 INDEX_FILE = "segments.duckdb"
 ROWS_DIRECTORY = "rows"
 LOCK_FILE = "building.lock"
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 _DOTS = (".", "..")
 
 

@@ -13,6 +13,7 @@ from shardreader.format.grid import Box
 from shardreader.format.shard_lattice import COUNTABLE_SHARDS, ShardLattice
 from shardreader.format.shard_ranges import ShardRanges
 from shardreader.segments.index_coverage import IndexCoverage
+from shardreader.segments.row_check import RowCheck
 from shardreader.storage.documents import VolumeFiles
 from shardreader.storage.local_store import read_error
 from shardreader.storage.shard_pairs import parts_of
@@ -33,6 +34,8 @@ class IndexedShard(NamedTuple):
         The version of the file that was indexed.
     rows_file : str
         Name of the file with its rows.
+    rows_check : RowCheck
+        Size and checksum of that file.
     rows : int
         How many there are.
     is_partial : bool
@@ -43,6 +46,7 @@ class IndexedShard(NamedTuple):
 
     stamp: FileStamp
     rows_file: str
+    rows_check: RowCheck
     rows: int
     is_partial: bool
     damage: int

@@ -57,6 +57,22 @@ def test_from_index_to_mask(writable: Callable[[str], Path], tmp_path: Path) -> 
         assert "9 of them earlier" in run_here("index", path, "--resume").stdout
 
 
+def test_a_damaged_row_file_is_indexed_again(tiny: TinyVolume) -> None:
+    path = tiny.write().path
+    label = block_label(0, 0)
+    assert run("index", path).returncode == 0
+    before = run("segment", path, label)
+    assert before.returncode == 0
+    [rows] = (path / "shardreader-index/tiny/rows").glob("0-*.parquet")
+    content = bytearray(rows.read_bytes())
+    content[len(content) // 4] ^= 1
+    rows.write_bytes(content)
+    done = run("index", path, "--resume")
+    assert done.returncode == 0
+    assert "2 indexed, 1 of them earlier" in done.stdout
+    assert run("segment", path, label).stdout == before.stdout
+
+
 def test_a_whole_volume_exits_0(tmp_path: Path) -> None:
     truth = load_truth("two-scales", "16_16_80")
     where = ("--scale", "16_16_80", "--index", tmp_path)

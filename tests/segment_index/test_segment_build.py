@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import random
 import shutil
 import signal
 import subprocess
@@ -333,7 +334,7 @@ def test_a_killed_build_goes_on(tmp_path: Path) -> None:
     assert (report.rows, report.segments, report.voxels) == (
         *(clean.rows, clean.segments, clean.voxels),
     )
-    assert len(list(rows.iterdir())) == 2
+    assert len(list(rows.iterdir())) == 4  # two row files, each with its checksum
     assert {entry.name for entry in (out / "tiny").iterdir()} == {
         *("segments.duckdb", "rows", "building.lock"),
     }
@@ -342,7 +343,7 @@ def test_a_killed_build_goes_on(tmp_path: Path) -> None:
 def test_row_files_that_are_not_believed(tiny: TinyVolume, read: list[int]) -> None:
     path = tiny.write().path
     built(path)
-    first, second = sorted((path / INDEX / "rows").iterdir())
+    first, second = sorted((path / INDEX / "rows").glob("*.parquet"))
     first.write_bytes(first.read_bytes()[:100])
     shutil.copy(first, second)
     read.clear()
@@ -353,6 +354,53 @@ def test_row_files_that_are_not_believed(tiny: TinyVolume, read: list[int]) -> N
     with shardreader.open_volume(path) as volume:
         with pytest.raises(SegmentIndexError, match="read the rows"):
             volume.segments_in(volume.bounds)
+
+
+def test_one_bit_of_a_row_file(tiny: TinyVolume, read: list[int]) -> None:
+    path = tiny.write().path
+    built(path)
+    with shardreader.open_volume(path) as volume:
+        expected = volume.segments_in(volume.bounds)
+    first, _ = sorted((path / INDEX / "rows").glob("*.parquet"))
+    sound = first.read_bytes()
+    for bit in random.Random(16).sample(range(8 * len(sound)), 100):
+        damaged = bytearray(sound)
+        damaged[bit // 8] ^= 1 << bit % 8
+        first.write_bytes(damaged)
+        with shardreader.open_volume(path) as volume:
+            with pytest.raises(SegmentIndexError, match="rows of a shard are damaged") as caught:
+                volume.segments_in(volume.bounds)
+            assert str(first) in str(caught.value)
+    read.clear()
+    assert built(path, resume=True).ok
+    assert read == [0]
+    with shardreader.open_volume(path) as volume:
+        found = volume.segments_in(volume.bounds)
+        np.testing.assert_array_equal(found.labels, expected.labels)
+        np.testing.assert_array_equal(found.voxel_counts, expected.voxel_counts)
+        # Damaged while it is in use: looked at again, because it was written.
+        first.write_bytes(damaged)
+        with pytest.raises(SegmentIndexError, match="rows of a shard are damaged"):
+            volume.segments_in(volume.bounds)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"[1, 2]", b'{"size": 1, "crc32": 2}', b"\xff", None]
+)
+def test_a_damaged_checksum_has_the_shard_indexed_again(
+    tiny: TinyVolume, read: list[int], content: bytes | None
+) -> None:
+    path = tiny.write().path
+    built(path)
+    first, _ = sorted((path / INDEX / "rows").glob("*.check"))
+    if content is None:
+        first.unlink()
+    else:
+        first.write_bytes(content)
+    read.clear()
+    report = built(path, resume=True)
+    assert (report.ok, report.resumed_shards) == (True, 1)
+    assert read == [0]
 
 
 def _ask_in_child(volume: shardreader.Volume, answers: Any) -> None:
