@@ -28,56 +28,55 @@ differing = inlined(_differing)
 
 
 def _count_changes(
-    labels: NDArray[np.uint64], shape: Triple, block_size: Triple, changes: NDArray[np.int64]
+    labels: NDArray[np.uint64],
+    shape: Triple,
+    changes_x: NDArray[np.uint64],
+    changes_y: NDArray[np.uint64],
+    changes_z: NDArray[np.uint64],
 ) -> None:
     """See :func:`count_changes`."""
     size_x, size_y, size_z = shape
-    block_x, block_y, block_z = block_size
-    faces_x = (size_x - 1) // block_x
     row, plane = size_x, size_x * size_y
     for z in range(size_z):
         for y in range(size_y):
             at = z * plane + y * row
-            across = 0
-            for face in range(1, faces_x + 1):
-                across += labels[at + face * block_x] != labels[at + face * block_x - 1]
-            changes[0, 1] += across
-            changes[0, 0] += differing(labels, at, at + 1, size_x - 1) - across
+            first = np.uint64(at)
+            for x in range(np.uint64(size_x - 1)):
+                here = first + x
+                changes_x[x] += np.uint64(labels[here] != labels[here + np.uint64(1)])
             if y + 1 < size_y:
-                is_face = int((y + 1) % block_y == 0)
-                changes[1, is_face] += differing(labels, at, at + row, size_x)
+                changes_y[y] += np.uint64(differing(labels, at, at + row, size_x))
             if z + 1 < size_z:
-                is_face = int((z + 1) % block_z == 0)
-                changes[2, is_face] += differing(labels, at, at + plane, size_x)
+                changes_z[z] += np.uint64(differing(labels, at, at + plane, size_x))
 
 
+_counts = types.Array(types.uint64, 1, "C")
 _kernel = compile_cached(
     _count_changes,
     types.void(
         types.Array(types.uint64, 1, "C", readonly=True),
         types.UniTuple(types.int64, 3),  # type: ignore[no-untyped-call]
-        types.UniTuple(types.int64, 3),  # type: ignore[no-untyped-call]
-        types.Array(types.int64, 2, "C"),
+        _counts,
+        _counts,
+        _counts,
     ),
 )
 
 
-def count_changes(
-    labels: NDArray[np.uint64], shape: Triple, block_size: Triple
-) -> NDArray[np.int64]:
-    """How many neighbours differ along each axis.
+def count_changes(labels: NDArray[np.uint64], shape: Triple) -> tuple[NDArray[np.int64], ...]:
+    """How many neighbours differ across each plane between voxels.
 
     Parameters
     ----------
     labels : ndarray of uint64, shape (x y z,)
-        In Fortran order; the first is the first of a block.
-    shape, block_size : (int, int, int)
+        In Fortran order.
+    shape : (int, int, int)
 
     Returns
     -------
-    ndarray of int64, shape (3, 2)
-        For each axis inside the blocks, and across their faces.
+    tuple of three ndarray of int64, shapes (x - 1,), (y - 1,) and (z - 1,)
+        For each axis; entry i counts the pairs of voxels i and i + 1.
     """
-    changes: NDArray[np.int64] = np.zeros((3, 2), dtype=np.int64)
-    _kernel(labels, shape, block_size, changes)
-    return changes
+    changes = [np.zeros(extent - 1, dtype=np.uint64) for extent in shape]
+    _kernel(labels, shape, *changes)
+    return tuple(counts.astype(np.int64) for counts in changes)

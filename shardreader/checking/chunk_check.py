@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from shardreader.checking.block_faces import count_faces
-from shardreader.checking.findings import FaceCounts, FindingKind
+from shardreader.checking.findings import FindingKind
 from shardreader.decoding import cseg
 from shardreader.decoding.chunk_decoder import make_decoder
 from shardreader.decoding.cseg import faults
@@ -28,9 +27,6 @@ __all__ = ["ChunkCheck", "ChunkFault"]
 
 # What the other implementation needs for a chunk of more voxels is more than a check may take.
 _MOST_CROSS_CHECK_VOXELS = 1 << 22
-_MOST_SAMPLE_VOXELS = 1 << 21
-# The part of a chunk that is looked at for its block faces; whole blocks, and two at least.
-_SAMPLE_SHAPE = (64, 64, 8)
 _KINDS = {
     faults.CHANNEL_OFFSETS_CUT: FindingKind.CHANNEL_OFFSET,
     faults.CHANNEL_OFFSET: FindingKind.CHANNEL_OFFSET,
@@ -172,24 +168,6 @@ class ChunkCheck:
                 one_file = np.array([source]), np.zeros(len(starts), dtype=np.int64)
                 sound = usable.read_each(space, *one_file, starts, ends, most, take)
         return sound, 4 * inflated_words
-
-    def faces(self, encoded: bytes, cell_shape: Triple, rng: np.random.Generator) -> FaceCounts:
-        """Count label changes at the block faces of a part of a chunk without a fault."""
-        block_size = self.scale.block_size
-        if block_size is None:
-            return FaceCounts()
-        lower, upper = [], []
-        for extent, block, wanted in zip(cell_shape, block_size, _SAMPLE_SHAPE, strict=True):
-            length = min(max(2, -(-wanted // block)) * block, extent)
-            first = int(rng.integers((extent - length) // block + 1)) * block
-            lower.append(first)
-            upper.append(first + length)
-        shape = upper[0] - lower[0], upper[1] - lower[1], upper[2] - lower[2]
-        if prod(shape) > _MOST_SAMPLE_VOXELS:
-            return FaceCounts()
-        corners = (lower[0], lower[1], lower[2]), (upper[0], upper[1], upper[2])
-        labels = self._decode(encoded, cell_shape, *corners)
-        return FaceCounts() if labels is None else count_faces(labels, block_size)
 
     def can_cross_check(self, encoded: bytes, cell_shape: Triple) -> bool:
         """Whether the C++ implementation decodes such an encoding, and stays inside its buffer.

@@ -11,7 +11,6 @@ from shardreader.copies.shard_listing import FileStamp
 from shardreader.format.grid import Box, Triple
 
 __all__ = [
-    "FaceCounts",
     "Finding",
     "FindingKind",
     "Severity",
@@ -299,27 +298,6 @@ class ShardTotals:
 
 
 @dataclass(frozen=True)
-class FaceCounts:
-    """Neighbouring voxels along x, y, z: how many pairs, and how many of different labels.
-
-    ``face_*`` counts pairs that lie on two sides of a declared block face, ``inside_*`` those
-    inside a block. Sums over shards by ``+``; judged by `block_faces.implausible_axes`.
-    """
-
-    face_pairs: Triple = (0, 0, 0)
-    face_changes: Triple = (0, 0, 0)
-    inside_pairs: Triple = (0, 0, 0)
-    inside_changes: Triple = (0, 0, 0)
-
-    def __add__(self, other: FaceCounts) -> FaceCounts:
-        def sums(a: Triple, b: Triple) -> Triple:
-            return a[0] + b[0], a[1] + b[1], a[2] + b[2]
-
-        names = [field.name for field in fields(self)]
-        return FaceCounts(*(sums(getattr(self, name), getattr(other, name)) for name in names))
-
-
-@dataclass(frozen=True)
 class ShardResult:
     """The outcome of the check of one shard file.
 
@@ -334,8 +312,6 @@ class ShardResult:
     findings : tuple of Finding
         In the order of the file: the file, its indices, its chunks.
     totals : ShardTotals
-    faces : FaceCounts
-        Of a sample of its chunks; all 0 for `quick`.
     is_partial : bool
         It has a coverage record: only some of its source's chunks are in it.
 
@@ -352,7 +328,6 @@ class ShardResult:
     stamp: FileStamp | None
     findings: tuple[Finding, ...]
     totals: ShardTotals
-    faces: FaceCounts = FaceCounts()
     is_partial: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -364,7 +339,6 @@ class ShardResult:
             "stamp": None if self.stamp is None else list(self.stamp),
             "findings": [finding.to_json() for finding in self.findings],
             "totals": asdict(self.totals),
-            "faces": {name: list(counts) for name, counts in asdict(self.faces).items()},
             "is_partial": self.is_partial,
         }
 
@@ -379,6 +353,5 @@ class ShardResult:
             None if stamp is None else FileStamp(*stamp),
             tuple(map(Finding.from_json, members["findings"])),
             ShardTotals(**members["totals"]),
-            FaceCounts(**{name: tuple(counts) for name, counts in members["faces"].items()}),
             members["is_partial"],
         )

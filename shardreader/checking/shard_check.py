@@ -9,7 +9,6 @@ from dataclasses import replace
 
 from shardreader.checking.checked_file import FileChecksum, ShardFile
 from shardreader.checking.findings import (
-    FaceCounts,
     Finding,
     FindingKind,
     ShardResult,
@@ -85,7 +84,6 @@ class _FileCheck:
         self.file = ShardFile(store, job.scale, job.spec, job.shard_number, identity)
         self.findings: list[Finding] = []
         self.totals = ShardTotals(shards=1, file_bytes=identity.size)
-        self.faces = FaceCounts()
         self.is_partial = False
         self.checksum: FileChecksum | None = None
 
@@ -115,7 +113,6 @@ class _FileCheck:
             FileStamp(identity.size, identity.mtime_ns),
             tuple(self.findings),
             replace(self.totals, read_bytes=self.file.read_bytes),
-            self.faces,
             self.is_partial,
         )
 
@@ -161,4 +158,3 @@ class _FileCheck:
         outcome = check_chunks(self.job, self.file, chunks, checksum, self.label_rows)
         self.findings += outcome.findings
         self.totals += outcome.totals
-        self.faces = outcome.faces

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from shardreader.checking.checked_file import CHUNK_GAP_BYTES, FileChecksum, Part, ShardFile
 from shardreader.checking.chunk_check import ChunkCheck, ChunkFault
-from shardreader.checking.findings import FaceCounts, Finding, FindingKind, ShardTotals
+from shardreader.checking.findings import Finding, FindingKind, ShardTotals
 from shardreader.checking.minishard_check import ShardChunks
 from shardreader.checking.shard_job import ShardJob
 from shardreader.decoding.cseg.chunk_rows import ChunkRows
@@ -21,9 +21,6 @@ from shardreader.format.sharding import CHECKED_ENCODINGS
 
 __all__ = ["ChunksOutcome", "LabelRows", "check_chunks"]
 
-# Chunks whose block faces are looked at: enough for a judgement, few enough to cost little.
-_LEAST_FACE_CHUNKS, _MOST_FACE_CHUNKS = 4, 64
-_CHUNKS_PER_FACE_CHUNK = 16
 # A tenth of a second of work, between which an interrupt is heard.
 _CHUNKS_AT_ONCE = 1024
 
@@ -46,7 +43,6 @@ class ChunksOutcome:
 
     findings: list[Finding] = field(default_factory=list)
     totals: ShardTotals = field(default_factory=ShardTotals)
-    faces: FaceCounts = field(default_factory=FaceCounts)
 
 
 def check_chunks(
@@ -71,10 +67,7 @@ def check_chunks(
     ReadError
         Much of the file cannot be read.
     """
-    wanted = chunks.readable
-    if job.box is not None:
-        lower, upper = np.array(job.box.lower), np.array(job.box.upper)
-        wanted = wanted & ((chunks.cells >= lower) & (chunks.cells < upper)).all(axis=1)
+    wanted = chunks.readable & job.has_cells(chunks.cells)
     return _ChunksCheck(job, file, chunks, np.flatnonzero(wanted), label_rows).run(checksum)
 
 
@@ -97,11 +90,9 @@ class _ChunksCheck:
         self.inflated_chunks = self.inflated_bytes = self.cross_checked = 0
         self.rows = self._fitting(rows)
         self.shapes = np.ascontiguousarray(job.scale.grid.cell_extents(chunks.cells[self.rows])[1])
-        self.face_rows = self._choose_face_rows() if label_rows is None else frozenset()
         fraction = job.cross_check if job.level == "deep" else 0.0
         self.is_crossed = self.rng.random(len(self.rows)) < fraction
         self.is_plain = ~self.is_crossed
-        self.is_plain[list(self.face_rows)] = False
 
     def run(self, checksum: FileChecksum | None) -> ChunksOutcome:
         left = np.arange(len(self.rows))
@@ -186,8 +177,6 @@ class _ChunksCheck:
         if self.label_rows is not None:
             return self._count(part, encoded, cell_shape, self.label_rows)
         fault = self.check.structure(encoded, cell_shape)
-        if fault is None and part.row in self.face_rows:
-            self.outcome.faces += self.check.faces(encoded, cell_shape, self.rng)
         crossed = fault is None and self.is_crossed[part.row]
         if crossed and self.check.can_cross_check(encoded, cell_shape):
             fault = self.check.cross_check(encoded, cell_shape)
@@ -218,15 +207,6 @@ class _ChunksCheck:
             )
             self._add(row, fault)
         return rows[lengths <= most]
-
-    def _choose_face_rows(self) -> frozenset[int]:
-        """Some of the half that is stored longest: chunks of background have no label changes."""
-        count = len(self.rows)
-        wanted = min(max(count // _CHUNKS_PER_FACE_CHUNK, _LEAST_FACE_CHUNKS), _MOST_FACE_CHUNKS)
-        lengths = self.chunks.ends[self.rows] - self.chunks.starts[self.rows]
-        longest = np.argsort(-lengths, kind="stable")[: max(count // 2, wanted)]
-        chosen = self.rng.permutation(longest)[:wanted]
-        return frozenset(chosen.tolist())
 
     def _add(self, row: int, fault: ChunkFault) -> None:
         (cell,) = triples(self.chunks.cells[row : row + 1])

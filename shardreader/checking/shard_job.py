@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from shardreader.format.grid import Box
 from shardreader.format.info import ScaleInfo, VolumeInfo
 from shardreader.format.manifest import FileRecord
@@ -71,6 +74,14 @@ class ShardJob:
     def file(self) -> str:
         """The shard file, relative to `directory`."""
         return f"{self.scale.key}/{self.spec.file_name(self.shard_number)}"
+
+    def has_cells(self, cells: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which cells, of shape (n, 3), lie in the box."""
+        if self.box is None:
+            return np.ones(len(cells), dtype=np.bool_)
+        lower, upper = np.array(self.box.lower), np.array(self.box.upper)
+        inside: NDArray[np.bool_] = np.all((cells >= lower) & (cells < upper), axis=1)
+        return inside
 
     @property
     def volume(self) -> VolumeInfo:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from shardreader.checking.findings import FaceCounts, Finding, FindingKind, Severity, ShardTotals
+from shardreader.checking.findings import Finding, FindingKind, Severity, ShardTotals
 from shardreader.format.grid import Box
 from shardreader.format.info import ScaleInfo
 from shardreader.format.shard_ranges import ShardRanges
@@ -79,7 +79,6 @@ class ScaleResults:
     plan: ScalePlan | None
     not_supported: str | None = None
     asks_all: bool = True
-    faces: FaceCounts = field(default_factory=FaceCounts)
     _whole: list[int] = field(default_factory=list)
     _partial: list[int] = field(default_factory=list)
     _damaged: list[int] = field(default_factory=list)
@@ -92,7 +91,6 @@ class ScaleResults:
         shards = self._partial if summary.partial else self._whole
         (self._damaged if summary.damaged else shards).append(summary.result.shard_number)
         self._totals += summary.result.totals
-        self.faces += summary.result.faces
         self._untrusted += summary.untrusted
         self._left_out += sum(summary.counts.values()) - len(summary.result.findings)
 

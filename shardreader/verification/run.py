@@ -9,13 +9,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from shardreader.checking.block_faces import implausible_axes
+from shardreader.checking.block_size_check import (
+    MOST_SHARDS,
+    BlockSizeQuestion,
+    WrongBlockSize,
+    check_block_size,
+)
 from shardreader.checking.findings import Finding, FindingKind
 from shardreader.checking.shard_check import ShardJob, check_shard
 from shardreader.copies.listed_source import now
 from shardreader.copies.shard_listing import FileStamp
 from shardreader.errors import InfoError, ReadError
-from shardreader.format.grid import Box
+from shardreader.format.grid import Box, Triple
 from shardreader.format.info import ScaleInfo, VolumeInfo
 from shardreader.format.manifest import Manifest
 from shardreader.runtime.runner import Runner
@@ -180,7 +185,7 @@ class Verification:
             self._show()
             if FindingKind.UNREADABLE.value in summary.counts:
                 self._confirm_copy()
-        self._judge_block_sizes()
+        self._check_block_sizes()
         self._finished = True
 
     def report(self) -> Report:
@@ -317,25 +322,36 @@ class Verification:
                 "nothing about the data: go on with --resume when it is back"
             )
 
-    def _judge_block_sizes(self) -> None:
-        for results in self._results:
-            axes = implausible_axes(results.faces)
-            if not axes:
-                continue
-            results.distrust_all()
-            scale = results.scale
-            rates = ", ".join(f"{found.ratio:.1f} along {'xyz'[found.axis]}" for found in axes)
-            self._findings.add(
-                Finding(
-                    FindingKind.BLOCK_SIZE_IMPLAUSIBLE,
-                    "info",
-                    voxel_box=scale.grid.bounds,
-                    expected="neighbouring labels that differ about as often across block faces "
-                    f"as inside blocks, in scale {scale.key}",
-                    found=f"a rate across faces over the rate inside of {rates}, with blocks of "
-                    f"{scale.block_size}",
-                )
-            )
+    def _check_block_sizes(self) -> None:
+        """Look at some chunks of the largest shards again, which hold most of the labels."""
+        if self._question.level == "quick":
+            return
+        questions = []
+        for at in range(len(self._results)):
+            tasks = [task for task in self._tasks if task.scale_at == at]
+            largest = sorted(tasks, key=lambda task: -task.stamp.size)[:MOST_SHARDS]
+            questions.append(BlockSizeQuestion(at, tuple(task.job for task in largest)))
+        for at, wrong in self._runner.map(check_block_size, questions):
+            if wrong is not None:
+                self._results[at].distrust_all()
+                self._findings.add(_block_size_finding(self._results[at].scale, wrong))
+
+
+def _block_size_finding(scale: ScaleInfo, wrong: WrongBlockSize) -> Finding:
+    chunks = "1 chunk" if wrong.chunks == 1 else f"{wrong.chunks} chunks"
+    return Finding(
+        FindingKind.BLOCK_SIZE_IMPLAUSIBLE,
+        "info",
+        voxel_box=scale.grid.bounds,
+        expected=f"probably {_by(wrong.better)} for scale {scale.key}: with this block size "
+        f"{wrong.better_changes:,} neighbouring voxels of {chunks} differ in their label",
+        found=f"{_by(wrong.declared)}: {wrong.changes:,} of the same neighbours differ, because "
+        "labels break at the block faces",
+    )
+
+
+def _by(size: Triple) -> str:
+    return " x ".join(map(str, size))
 
 
 def _check(task: _Task) -> tuple[_Task, ShardSummary]:
