@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from compresso_damage import STEPS, decode, labels_of, sound_streams, take_apart
+from compresso_damage import STEPS, Parts, decode, labels_of, sound_streams, take_apart
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from slice_codecs import PINKY, check_boxes, check_slices, real_chunks
@@ -53,6 +53,28 @@ def test_labels_without_their_voxels(number: int) -> None:
         if found is not None:
             assert found.dtype == voxels.dtype
             assert found.tolist() == np.unique(voxels[..., first:end]).tolist()
+
+
+def test_a_window_that_old_encoders_counted_twice() -> None:
+    """compresso before 2.3.2 wrote it behind a run of the greatest length: 127 windows here."""
+    voxels = np.repeat(np.arange(200, dtype=np.uint8), 8).reshape(4, 2, 200, order="F")
+    run, rest = 127 << 1 | 1, 73 << 1 | 1
+    for windows in ([run, rest], [run, 0, rest]):
+        parts = Parts(
+            (b"cpso", 0, 1, 4, 2, 200, 4, 2, 1, 200, 1, 0, 4),
+            bytes(range(200)),
+            b"\0",
+            b"",
+            bytes(windows),
+            b"",
+        )
+        np.testing.assert_array_equal(decode(parts.stream(), voxels), voxels)
+    for stream, _ in STREAMS:
+        # The encoder of today writes none.
+        parts = take_apart(stream)
+        bits = int(np.prod(parts.fields[6:9]))
+        window = next(n for n in (1, 2, 4, 8) if bits <= 8 * n)
+        assert np.frombuffer(parts.windows, f"<u{window}").all()
 
 
 def test_an_empty_box_is_nothing() -> None:

@@ -149,7 +149,7 @@ def parse_stream(encoded: bytes, cell_shape: Triple, dtype: np.dtype[Any]) -> St
         _integers(encoded, dtype, HEADER_BYTES, num_ids),
         _integers(encoded, window_type, ids_end, num_values).astype(np.uint64),
         _integers(encoded, dtype, values_end, num_locations),
-        _integers(encoded, window_type, locations_end, num_windows).astype(np.uint64),
+        _windows(_integers(encoded, window_type, locations_end, num_windows)),
         components,
         locations,
     )
@@ -192,6 +192,17 @@ def _integers(encoded: bytes, dtype: np.dtype[Any], start: int, count: int) -> N
     """A section, which may lie at any address, as an aligned array of the machine's byte order."""
     section = np.frombuffer(encoded, dtype.newbyteorder("<"), count, start)
     return np.array(section, dtype.newbyteorder("="))
+
+
+def _windows(codes: NDArray[Any]) -> NDArray[np.uint64]:
+    """The run-length codes without those that stand for no window.
+
+    Encoders write windows of number 0 as runs only. Those before compresso 2.3.2 did write a 0
+    behind a run of the greatest length, for a window that they had counted in the run.
+    """
+    spare = np.zeros(len(codes), np.bool_)
+    spare[1:] = (codes[1:] == 0) & (codes[:-1] == np.iinfo(codes.dtype).max)
+    return codes[~spare].astype(np.uint64)
 
 
 def _z_index(
