@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba import from_dtype, types
-from numba.cpython.unsafe import numbers
 
+from shardreader.decoding import run_kernels
 from shardreader.decoding.compresso import faults
 from shardreader.decoding.compresso.faults import (
     ESCAPE,
@@ -27,12 +27,12 @@ from shardreader.decoding.compresso.faults import (
     WINDOWS_CUT,
     WINDOWS_LEFT,
 )
+from shardreader.decoding.run_kernels import bits_inside, lowest_bit, number_components, unite
 from shardreader.runtime.compiling import compile_cached, inlined
 
 __all__ = ["Kernels", "LabelKernels", "compile_kernels", "compile_label_kernels"]
 
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
-_trailing_zeros: Any = numbers.trailing_zeros
 
 
 class Kernels(NamedTuple):
@@ -51,15 +51,9 @@ class LabelKernels(NamedTuple):
 
 
 @inlined
-def _low_bits(count):
-    """The lowest `count` bits of a word, 1 to 64 of them."""
-    return _ALL >> np.uint64(64 - count)
-
-
-@inlined
 def _place_window(value, steps, x, y, z, width, boundaries):
     """Set the bits of a window whose first voxel is (x, y, z), as far as it lies in the slices."""
-    inside = _low_bits(min(steps[0], width - x))
+    inside = _ALL >> np.uint64(64 - min(steps[0], width - x))
     word, shift = x >> 6, np.uint64(x & 63)
     for dz in range(steps[2]):
         for dy in range(steps[1]):
@@ -106,9 +100,7 @@ def unpack_windows(windows, values, block_grid, steps, width, first_slice, bound
 @inlined
 def _inner_word(boundaries, z, y, word, width):
     """The voxels of a word that are no boundary."""
-    bits = ~boundaries[z, y, word]
-    left = width - 64 * word
-    return bits & _low_bits(left) if left < 64 else bits
+    return ~boundaries[z, y, word] & bits_inside(word, width)
 
 
 def count_runs(boundaries, width):
@@ -128,29 +120,11 @@ def count_runs(boundaries, width):
 
 
 @inlined
-def _root(parents, run):
-    while parents[run] != run:
-        parents[run] = parents[parents[run]]
-        run = parents[run]
-    return run
-
-
-@inlined
-def _unite(parents, one, other):
-    """Make one component of two runs: its root is the earliest run."""
-    a, b = _root(parents, one), _root(parents, other)
-    if a < b:
-        parents[b] = a
-    else:
-        parents[a] = b
-
-
-@inlined
 def _unite_rows(starts, ends, parents, i, last_i, j, last_j):
     """Unite the runs of two rows that have an x in common."""
     while i < last_i and j < last_j:
         if ends[i] > starts[j] and ends[j] > starts[i]:
-            _unite(parents, i, j)
+            unite(parents, i, j)
         if ends[i] < ends[j]:
             i += 1
         else:
@@ -167,7 +141,7 @@ def _append_runs(boundaries, z, y, width, starts, ends, parents, run):
         is_open = before != 0
         before = inner >> np.uint64(63)
         while edges != 0:
-            x = 64 * word + np.int64(_trailing_zeros(edges))
+            x = 64 * word + np.int64(lowest_bit(edges))
             edges &= edges - np.uint64(1)
             if is_open:
                 ends[run] = x
@@ -204,16 +178,11 @@ def find_components(boundaries, width, in_volume, first_runs, starts, ends, comp
                 last = first_runs[above + 1]
                 _unite_rows(starts, ends, components, first_runs[above], last, first, run)
     first_runs[slices * rows] = run
-    # A run's parent is not behind it, so that it has its number already.
     number = 0
     for z in range(slices):
         before = number
-        for i in range(first_runs[z * rows], first_runs[(z + 1) * rows]):
-            if components[i] == i:
-                components[i] = number
-                number += 1
-            else:
-                components[i] = components[components[i]]
+        last = first_runs[(z + 1) * rows]
+        number = number_components(components, first_runs[z * rows], last, before)
         per_slice[z] = number - before
 
 
@@ -259,7 +228,7 @@ def _neighbour(code, x, y, z, width, boundaries, vertical):
 def _copy_labels(bits, base, step, out):
     """Give each voxel of a word whose bit is set the label of the one `step` before it."""
     while bits != 0:
-        voxel = base + np.int64(_trailing_zeros(bits))
+        voxel = base + np.int64(lowest_bit(bits))
         bits &= bits - np.uint64(1)
         out[voxel] = out[voxel - step]
 
@@ -273,7 +242,7 @@ def _follow_locations(bits, corner, width, boundaries, vertical, locations, at, 
     x, y, z = corner
     base = x + width * (y + boundaries.shape[1] * z)
     while bits != 0:
-        bit = np.int64(_trailing_zeros(bits))
+        bit = np.int64(lowest_bit(bits))
         bits &= bits - np.uint64(1)
         voxel = base + bit
         if at >= end:
@@ -355,10 +324,11 @@ def compile_kernels() -> Kernels:
             integer(words, words, triple, triple, integer, integer, bits),
             parts=(faults,),
         ),
-        compile_cached(count_runs, integer(bits, integer)),
+        compile_cached(count_runs, integer(bits, integer), parts=(run_kernels,)),
         compile_cached(
             find_components,
             types.void(bits, integer, flag, integers, short, short, short, integers),
+            parts=(run_kernels,),
         ),
     )
 
@@ -375,6 +345,6 @@ def compile_label_kernels(dtype: np.dtype[Any]) -> LabelKernels:
         compile_cached(
             fill_boundaries,
             integer(bits, integer, labels, integers, flag, flag, labels),
-            parts=(faults,),
+            parts=(faults, run_kernels),
         ),
     )

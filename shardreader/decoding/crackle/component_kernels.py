@@ -8,39 +8,16 @@ They are numbered in the order of their first voxels, x fastest.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from shardreader.decoding.crackle.crack_codes import BLANK, draw_cracks
 from shardreader.decoding.crackle.faults import OK
+from shardreader.decoding.run_kernels import bits_inside, lowest_bit, number_components, unite
 from shardreader.runtime.compiling import inlined
 
 __all__ = ["find_components"]
 
 _1 = np.uint64(1)
-
-
-def _lowest_bit(_context: Any, word: Any) -> tuple[Any, Any]:
-    """The number of the lowest bit that is set in a uint64 other than 0."""
-
-    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
-
-    return types.uint64(word), generate
-
-
-lowest_bit: Any = intrinsic(_lowest_bit)
-
-
-@inlined
-def _bits_inside(word, sx):
-    """The bits of a word of a row that stand for voxels."""
-    left = sx - 64 * word
-    return ~np.uint64(0) if left >= 64 else (_1 << np.uint64(left)) - _1
 
 
 @inlined
@@ -49,7 +26,7 @@ def _turn_around(walls, sx, sy, words):
     for row in range(2 * sy):
         for word in range(words):
             at = np.uint64(row * words + word)
-            walls[at] = ~walls[at] & _bits_inside(word, sx)
+            walls[at] = ~walls[at] & bits_inside(word, sx)
 
 
 @inlined
@@ -73,15 +50,6 @@ def _find_runs(walls, sx, sy, words, run_starts, parents, row_runs):
 
 
 @inlined
-def _root(parents, run):
-    at = np.int64(run)
-    while parents[np.uint64(at)] != at:
-        parents[np.uint64(at)] = parents[np.uint64(parents[np.uint64(at)])]
-        at = np.int64(parents[np.uint64(at)])
-    return at
-
-
-@inlined
 def _join_rows(walls, sx, sy, words, run_starts, parents, row_runs):
     """Join the runs of neighbouring rows that no wall parts."""
     for y in range(1, sy):
@@ -90,7 +58,7 @@ def _join_rows(walls, sx, sy, words, run_starts, parents, row_runs):
         open_before = np.uint64(0)
         for word in range(words):
             at = y * words + word
-            is_open = ~walls[np.uint64(sy * words + at)] & _bits_inside(word, sx)
+            is_open = ~walls[np.uint64(sy * words + at)] & bits_inside(word, sx)
             # One look for each pair of runs that touch is enough.
             looks = is_open & (
                 walls[np.uint64(at)] | walls[np.uint64(at - words)] | ~(is_open << _1 | open_before)
@@ -103,26 +71,7 @@ def _join_rows(walls, sx, sy, words, run_starts, parents, row_runs):
                     here += 1
                 while above < above_end and run_starts[np.uint64(above + 1)] <= (y - 1) * sx + x:
                     above += 1
-                a, b = _root(parents, here), _root(parents, above)
-                if a < b:
-                    parents[np.uint64(b)] = a
-                else:
-                    parents[np.uint64(a)] = b
-
-
-@inlined
-def _number_components(parents, runs):
-    """Replace what each run is joined to by the number of its component; how many there are."""
-    components = 0
-    for run in range(runs):
-        parent = np.int64(parents[np.uint64(run)])
-        if parent == run:
-            parents[np.uint64(run)] = components
-            components += 1
-        else:
-            # It comes before this one and has its number already.
-            parents[np.uint64(run)] = parents[np.uint64(parent)]
-    return components
+                unite(parents, here, above)
 
 
 @inlined
@@ -141,4 +90,4 @@ def find_components(encoded, start, end, form, walls, branches, run_starts, numb
         _turn_around(walls, sx, sy, words)
     runs = _find_runs(walls, sx, sy, words, run_starts, numbers, row_runs)
     _join_rows(walls, sx, sy, words, run_starts, numbers, row_runs)
-    return OK, runs, _number_components(numbers, runs)
+    return OK, runs, number_components(numbers, 0, runs, 0)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from numba import types
 
+from shardreader.decoding import run_kernels
 from shardreader.decoding.crackle import (
     component_kernels,
     crack_codes,
@@ -287,5 +288,5 @@ def compile_decode_slices(label_bytes: int) -> Callable[..., None]:
             array(integer),
             array(integer),
         ),
-        parts=(component_kernels, crack_codes, crc32c_kernels, faults),
+        parts=(component_kernels, crack_codes, crc32c_kernels, faults, run_kernels),
     )
