@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import deflate
@@ -72,7 +72,7 @@ def stored_chunks_of(vol, box=None, cells=None) -> Chunks:
     """Read the stored bytes of the chunks that a box touches, or of a list of cells."""
     if cells is None:
         cells = cells_of(vol.scale.grid.cells_touching(box))
-    found = vol._source.find(cells, vol._workers)
+    found = vol._core.source.find(cells, vol._core.workers)
     rows = found.rows(PointStatus.OK)
     cells = cells[rows]
     places = []
@@ -115,7 +115,7 @@ def cells_of_points(vol, points) -> np.ndarray:
 
 def kernel_decode(vol, encoded, cell_shape, target: FlatOutput, first=(0, 0, 0)) -> None:
     """Decode a whole chunk; `first` is where in the target its first voxel goes."""
-    vol._decoder.decode_box(encoded, cell_shape, (0, 0, 0), cell_shape, target, first)
+    vol._core.decoder.decode_box(encoded, cell_shape, (0, 0, 0), cell_shape, target, first)
 
 
 def codec_decode(encoding: str, encoded: bytes, cell_shape, dtype) -> np.ndarray:
@@ -127,12 +127,12 @@ class SerialClock:
     """Counts the time that a volume spends on its workers: the rest of a call is serial."""
 
     def __init__(self, vol) -> None:
-        self._workers = vol._workers
+        self._workers = vol._core.workers
         self.threads = self._workers.threads
         self.seconds = 0.0
-        vol._workers = self
-        if vol._few_chunks is not None:
-            vol._few_chunks._workers = self
+        vol._core = replace(vol._core, workers=self)
+        if vol._core.few_chunks is not None:
+            vol._core.few_chunks._workers = self
 
     def run(self, work, items) -> None:
         begin = time.perf_counter()

@@ -7,27 +7,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
-import numpy as np
 from numpy.typing import NDArray
 
 from shardreader.chunks.choose_source import keep_copy, make_source, make_store
-from shardreader.cluster.dask_array import ToDask
+from shardreader.cluster.dask_array import box_as_dask
 from shardreader.decoding.chunk_decoder import make_decoder
-from shardreader.errors import OutOfBoundsError
-from shardreader.format.grid import Box
-from shardreader.labels.label_counting import AnyBox
-from shardreader.pictures.slice_picture import PicturedVolume
-from shardreader.reading.box_read import BoxRead, cells_of, check_output, read_box
-from shardreader.reading.direct_read import few_chunks_of
+from shardreader.labels.count_role import CountRole
+from shardreader.labels.mask_role import MaskRole
+from shardreader.labels.translated_read import read_mapped
+from shardreader.pictures.slice_picture import PictureRole
 from shardreader.reading.indexing import box_of_index
-from shardreader.reading.one_point import one_point_of
-from shardreader.reading.point_read import PointRead, read_points, refuse_points
-from shardreader.reading.points import points_to_voxels, voxel_box
+from shardreader.reading.open_volume import AnyBox, open_scale
+from shardreader.reading.read_role import ReadRole, read_voxels
 from shardreader.runtime.after_fork import start_anew_after_fork
 from shardreader.runtime.workers import Workers, cores
-from shardreader.segments import SegmentQuestions
+from shardreader.segments import SegmentRole
 from shardreader.storage.cache import ByteCache
 from shardreader.storage.documents import VolumeFiles, read_volume_files
 
@@ -37,8 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["Volume", "open_volume"]
 
 _MISSING = ("error", "zero")
-# Cells of one search in `stored_chunks`: an edge of 64 is a quarter million at a time.
-_TILE_EDGE = 64
 
 
 def open_volume(
@@ -106,7 +100,7 @@ def open_volume(
     return Volume(files, kept, index, missing=missing, threads=threads, cache_bytes=cache_bytes)
 
 
-class Volume(ToDask, PicturedVolume, SegmentQuestions):
+class Volume(ReadRole, CountRole, MaskRole, PictureRole, SegmentRole):
     """One scale of a volume; made by `open_volume`.
 
     Safe from many threads. Pickles as path and options only. One of a directory survives a fork:
@@ -130,7 +124,7 @@ class Volume(ToDask, PicturedVolume, SegmentQuestions):
         threads: int | None,
         cache_bytes: int,
     ) -> None:
-        super().__init__(files)
+        self._files = files
         self._use_index(index)
         self._kept = kept
         self._missing = missing
@@ -150,19 +144,20 @@ class Volume(ToDask, PicturedVolume, SegmentQuestions):
         self._start()
 
     def _start(self) -> None:
-        cache = ByteCache(self._cache_bytes)
-        self._workers = Workers(self._threads or cores())
         self._store = make_store(self._files)
-        self._source = make_source(
+        source = make_source(
             self._files,
             self._store,
-            cache=cache,
+            cache=ByteCache(self._cache_bytes),
             most_encoded_bytes=self._decoder.most_encoded_bytes,
             kept=self._kept,
         )
-        self._one_point = one_point_of(self._grid, self._source, self._decoder, self.dtype)
-        self._few_chunks = few_chunks_of(
-            self._grid, self._source, self._decoder, self._workers, self.dtype
+        self._core = open_scale(
+            self._files,
+            source,
+            self._decoder,
+            Workers(self._threads or cores()),
+            forgive_absent=self._missing == "zero",
         )
 
     def __getitem__(self, index: Any) -> Any:
@@ -178,6 +173,45 @@ class Volume(ToDask, PicturedVolume, SegmentQuestions):
         """
         box, selection = box_of_index(index, self.bounds, self.num_channels)
         return self.cutout(box)[selection]
+
+    @overload
+    def cutout(
+        self,
+        box: AnyBox,
+        *,
+        units: str | None = ...,
+        resolution: Sequence[float] | None = ...,
+        out: NDArray[Any] | None = ...,
+        mapping: Any = ...,
+        dtype: Any = ...,
+        renumber: Literal[False] = ...,
+    ) -> NDArray[Any]: ...
+
+    @overload
+    def cutout(
+        self,
+        box: AnyBox,
+        *,
+        units: str | None = ...,
+        resolution: Sequence[float] | None = ...,
+        out: NDArray[Any] | None = ...,
+        mapping: Any = ...,
+        dtype: Any = ...,
+        renumber: Literal[True],
+    ) -> tuple[NDArray[Any], NDArray[Any]]: ...
+
+    @overload
+    def cutout(
+        self,
+        box: AnyBox,
+        *,
+        units: str | None = ...,
+        resolution: Sequence[float] | None = ...,
+        out: NDArray[Any] | None = ...,
+        mapping: Any = ...,
+        dtype: Any = ...,
+        renumber: bool,
+    ) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]: ...
 
     def cutout(
         self,
@@ -241,128 +275,68 @@ class Volume(ToDask, PicturedVolume, SegmentQuestions):
         """
         voxels = self._inside(box, units, resolution)
         if mapping is not None or dtype is not None or renumber:
-            return self._cutout_as(voxels, out, mapping, dtype, renumber=renumber)
-        shape = voxels.shape if self.num_channels == 1 else (*voxels.shape, self.num_channels)
-        if out is not None:
-            check_output(out, shape, self.dtype)
-        if voxels.is_empty:
-            return np.empty(shape, self.dtype, order="F") if out is None else out
-        array = None if self._few_chunks is None else self._few_chunks.read_box(voxels, out)
-        if array is not None:
-            return array
-        target = BoxRead(self._grid, self._decoder, voxels, self.dtype, self.num_channels, out)
-        read_box(self._source, self._workers, target, forgive_absent=self._missing == "zero")
-        return target.result()
+            return read_mapped(self._counting, voxels, out, mapping, dtype, renumber=renumber)
+        return read_voxels(self._core, voxels, out)
 
-    def lookup(
+    def to_dask(
         self,
-        points: Any,
+        box: AnyBox | None = None,
         *,
         units: str | None = None,
         resolution: Sequence[float] | None = None,
-        return_status: bool = False,
+        blocks: Sequence[int] | None = None,
     ) -> Any:
-        """The label at each point, read without decoding any other voxel.
+        """A box as a dask array; nothing is read before it is computed.
 
         Parameters
         ----------
-        points : array-like of shape (..., 3), or a frame with columns x, y, z
-            Floor decides the voxel.
-        units : {"voxel", "nm"}
-        resolution : three numbers
-            Points are in voxels of this size in nm. One of the two must be given.
-        return_status : bool
-            Return a `PointStatus` for each point instead of raising.
+        box : Box or (lower, upper), optional
+            As in `cutout`; the whole volume by default.
+        units, resolution
+            Of a box that is a pair.
+        blocks : three ints, optional
+            The shape of a block of the array, in chunks of the volume; (1, 1, 1) by default.
+            Blocks are aligned to the chunk grid and clipped to the box.
 
         Returns
         -------
-        labels : ndarray, shape (...), dtype of the volume
-            In input order; 0 where the status is not OK. With more than one channel, (..., c).
-        status : ndarray of uint8, shape (...)
-            Only with `return_status`.
+        dask.array.Array, shape (x, y, z), dtype of the volume
+            With more than one channel (x, y, z, c), all channels in each block. Index 0 is the
+            lower corner of the box. It pickles as path and options; each process that computes
+            blocks opens the volume once, with one thread, as dask has threads of its own. A slice
+            is read without the rest of its blocks.
+
+            Its name is the same for the same box, blocks and options of the same copy, so that a
+            scheduler can keep its blocks. In the name of a local copy are the identities of
+            ``info``, of the manifest, of the scale's directory, and of the box's shard files where
+            they are at most 10,000; a remote volume counts as the same while its ``info`` stays.
 
         Raises
         ------
-        ShardError, ChunkError, NotDownloadedError, OutOfBoundsError, ValueError
-            For points that are CORRUPT, NOT_DOWNLOADED (unless missing="zero"), OUT_OF_BOUNDS or
-            INVALID, in this order; the exception's ``labels`` and ``status`` hold the answer.
-            Not with `return_status`.
-        ReadError
-            The operating system refuses.
-        TypeError
-            No unit, or points that are not numbers.
+        OutOfBoundsError
+            The box reaches outside the volume.
+        ValueError
+            More than 100,000 blocks.
+        InfoError
+            Dask is not installed. Also in a worker, if ``info`` has changed since.
+
+        What `cutout` raises is raised when the array is computed: `NotDownloadedError` too, unless
+        the volume was opened with missing="zero".
 
         Examples
         --------
-        >>> vol = open_volume("fixtures/fafb-mini")
-        >>> labels, status = vol.lookup([[-1, 0, 0]], units="voxel", return_status=True)
-        >>> from shardreader import PointStatus
-        >>> PointStatus(status[0]).name
-        'OUT_OF_BOUNDS'
+        >>> import shardreader
+        >>> vol = shardreader.open_volume("fixtures/fafb-mini")
+        >>> array = vol.to_dask(shardreader.Box((61400, 32700, 3060), (61500, 32800, 3080)))
+        >>> array.chunks
+        ((40, 60), (68, 32), (12, 8))
         """
-        self._check_open()
-        voxels, status, shape = points_to_voxels(
-            points,
-            units=units,
-            resolution=resolution,
-            voxel_size=self.resolution,
-            bounds=None,
-        )
-        if len(status) == 1 and not status[0] and self._one_point is not None:
-            labels = self._one_point.label(tuple(voxels[0].tolist()))
-            if labels is not None:
-                answer = labels.reshape(shape)
-                return (answer, status.reshape(shape)) if return_status else answer
-        read = PointRead(
-            *(self._grid, self._decoder, voxels, status),
-            *(self.dtype, self.num_channels, self._workers),
-        )
-        if self._few_chunks is None or not self._few_chunks.read_points(read):
-            read_points(self._source, self._workers, read)
-        if return_status:
-            return read.labels(shape), status.reshape(shape)
-        refuse_points(self._source, read, shape, forgive_absent=self._missing == "zero")
-        return read.labels(shape)
-
-    def stored_chunks(
-        self,
-        box: AnyBox,
-        *,
-        units: str | None = None,
-        resolution: Sequence[float] | None = None,
-    ) -> tuple[Box, NDArray[np.uint8]]:
-        """What is known of each chunk that a box touches; reads indices only.
-
-        Parameters
-        ----------
-        box, units, resolution
-            As in `cutout`.
-
-        Returns
-        -------
-        cells : Box
-            The chunks as a box of grid cells.
-        status : ndarray of uint8, shape of `cells`
-            `PointStatus` OK (stored), EMPTY, NOT_DOWNLOADED or CORRUPT (the index says nothing
-            sound about it).
-
-        Examples
-        --------
-        >>> vol = open_volume("fixtures/fafb-mini")
-        >>> cells, status = vol.stored_chunks(Box((4000, 4000, 1000), (4200, 4200, 1040)))
-        >>> cells
-        Box(lower=(31, 31, 31), upper=(33, 33, 33))
-        """
-        cells = self._grid.cells_touching(self._inside(box, units, resolution))
-        status = np.zeros(cells.shape, dtype=np.uint8)
-        for tile in self._grid.tiles(cells, _TILE_EDGE):
-            found = self._source.find(cells_of(tile), self._workers)
-            part = tuple(
-                slice(a - o, b - o)
-                for a, b, o in zip(tile.lower, tile.upper, cells.lower, strict=True)
-            )
-            status[part] = found.status.reshape(tile.shape, order="F")
-        return cells, status
+        if box is None:
+            if units is not None or resolution is not None:
+                raise TypeError("units and resolution are those of a box, and there is none")
+            box = self.bounds
+        voxels = self._inside(box, units, resolution)
+        return box_as_dask(self._files, self._reopening(threads=1), voxels, blocks)
 
     def close(self) -> None:
         """Close files and give up threads; reading afterwards is a ValueError.
@@ -373,7 +347,7 @@ class Volume(ToDask, PicturedVolume, SegmentQuestions):
             What was read cannot be kept in `cache_dir`.
         """
         self._closed = True
-        self._workers.close()
+        self._core.workers.close()
         self._close_index()
         self._store.close()
         if self._kept is not None:
@@ -398,20 +372,6 @@ class Volume(ToDask, PicturedVolume, SegmentQuestions):
             "index": self._index_directory,
         }
         return _reopen, (self.path, self.scale.index, options)
-
-    def _inside(self, box: AnyBox, units: str | None, resolution: Sequence[float] | None) -> Box:
-        self._check_open()
-        voxels = voxel_box(box, units=units, resolution=resolution, voxel_size=self.resolution)
-        if not self.bounds.contains(voxels):
-            raise OutOfBoundsError(
-                f"box {voxels} reaches outside the volume, {self.bounds}; clip it with "
-                "vol.bounds.intersection(box)"
-            )
-        return voxels
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ValueError(f"the volume {self.path} is closed")
 
 
 def _reopen(path: str, scale: int, options: dict[str, Any]) -> Volume:

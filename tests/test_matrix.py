@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from murmurhash_oracle import hash_by_mmh3
 from shard_builder import Shard, encode
+from ways import change_core
 
 from shardreader import Box, PointStatus, Volume, open_volume
 from shardreader.format.sharding import ShardingSpec
@@ -218,9 +219,9 @@ def check(data: st.DataObject) -> None:
             assert whole.dtype == voxels.dtype
             assert whole.flags.f_contiguous
             np.testing.assert_array_equal(whole, voxels)
-            few_chunks = volume._few_chunks
+            few_chunks = volume._core.few_chunks
             for way in (few_chunks, None, None):  # boxes by the short way and the long one
-                volume._few_chunks = way
+                change_core(volume, few_chunks=way)
                 corners = rng.integers(form.voxel_offset, np.add(form.upper, 1), (2, 3))
                 lower, upper = np.sort(corners, axis=0).tolist()
                 part = tuple(
@@ -232,7 +233,7 @@ def check(data: st.DataObject) -> None:
                 out = np.zeros(voxels[part].shape, voxels.dtype)
                 np.testing.assert_array_equal(volume.cutout(box, out=out), voxels[part])
             for way in (None, few_chunks):
-                volume._few_chunks = way
+                change_core(volume, few_chunks=way)
                 check_points(volume, form, voxels, rng)
 
 

@@ -17,6 +17,7 @@ from volume_strategies import (
     specs,
 )
 from volumes import Labels, Layout, Triple, Written, read_with_tensorstore, write_volume
+from ways import change_core
 
 from shardreader import Box, PointStatus, Volume, open_volume
 
@@ -28,9 +29,10 @@ def oracle_label(volume: Volume, voxel: Triple) -> int:
     scale = volume.scale
     relative = [v - o for v, o in zip(voxel, scale.voxel_offset, strict=True)]
     cell = tuple(r // c for r, c in zip(relative, scale.chunk_size, strict=True))
-    found = volume._source.find(np.array([cell]), volume._workers)
+    core = volume._core
+    found = core.source.find(np.array([cell]), core.workers)
     encodings: list[bytes] = []
-    volume._source.read(found, lambda _, data: encodings.append(data), fail, volume._workers)
+    core.source.read(found, lambda _, data: encodings.append(data), fail, core.workers)
     if not encodings:
         return 0
     words = np.frombuffer(encodings[0], "<u4")
@@ -89,14 +91,14 @@ def check_volume(data: st.DataObject) -> None:
             directory, missing="zero", threads=threads, cache_bytes=cache_bytes
         ) as volume:
             check_whole(volume, written)
-            few_chunks = volume._few_chunks
+            few_chunks = volume._core.few_chunks
             for way in (few_chunks, None, few_chunks):  # boxes by the short way and the long one
-                volume._few_chunks = way
+                change_core(volume, few_chunks=way)
                 check_box(volume, written, data.draw(boxes(spec)), data.draw(layouts))
             rng = np.random.default_rng(seed)
             points = rng.integers(spec.voxel_offset, spec.upper, size=(60, 3))
             for way in (None, few_chunks):
-                volume._few_chunks = way
+                change_core(volume, few_chunks=way)
                 check_points(volume, written, np.concatenate([points, points[::-3]]))
 
 

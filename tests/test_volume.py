@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -228,7 +229,7 @@ def name_of(volume: Volume, voxel: Any) -> str:
 
 def test_stored_chunks_reads_no_chunk(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
     with open_volume(written.path) as volume:
-        monkeypatch.setattr(type(volume._source), "read", None)
+        monkeypatch.setattr(type(volume._core.source), "read", None)
         assert not volume.stored_chunks(volume.bounds)[1].any()
 
 
@@ -327,7 +328,7 @@ def test_an_interrupted_read_leaves_the_volume_usable(
     with open_volume(written.path, threads=threads) as volume:
         with monkeypatch.context() as patch:
             patch.setattr(cseg, step, interrupted)
-            patch.setattr(volume, "_few_chunks", None)
+            patch.setattr(volume, "_core", replace(volume._core, few_chunks=None))
             if step in ("decode_box", "read_voxels"):  # where libdeflate does not show itself
                 patch.setattr(stored_reader, "loaded_file_reader", lambda: None)
             elif not libdeflate.usable():

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,10 @@ from shardreader.format.grid import Box, ChunkGrid, Triple, int_triple
 from shardreader.format.info import ScaleInfo
 from shardreader.format.manifest import MANIFEST_NAME
 from shardreader.format.shard_lattice import ShardLattice
-from shardreader.reading.open_volume import VolumeGeometry
 from shardreader.runtime.after_fork import start_anew_after_fork
 from shardreader.storage.documents import VolumeFiles
 
-__all__ = ["MOST_BLOCKS", "ToDask"]
+__all__ = ["MOST_BLOCKS", "Reopening", "box_as_dask"]
 
 MOST_BLOCKS = 100_000
 # Volumes that a process keeps open for its blocks; each has a cache.
@@ -32,94 +31,37 @@ _MOST_OPEN = 4
 # Looked at one by one when an array is named; FAFB-FFN1 has 3,689.
 _MOST_FILES_NAMED = 10_000
 
-_Reopening = tuple[Callable[..., Any], tuple[Any, ...]]
+Reopening = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
-class _Reopenable(Protocol):
-    """What `ToDask` needs of the class that it is mixed into."""
+def box_as_dask(
+    files: VolumeFiles, reopening: Reopening, voxels: Box, blocks: Sequence[int] | None
+) -> Any:
+    """A box as a dask array, as `Volume.to_dask`.
 
-    _files: VolumeFiles
-
-    def _inside(self, box: Any, units: str | None, resolution: Sequence[float] | None) -> Box: ...
-
-    def _reopening(self, threads: int | None) -> _Reopening: ...
-
-
-class ToDask(VolumeGeometry):
-    """`Volume.to_dask`."""
-
-    def to_dask(
-        self: _Reopenable,
-        box: Box | Sequence[Sequence[float]] | None = None,
-        *,
-        units: str | None = None,
-        resolution: Sequence[float] | None = None,
-        blocks: Sequence[int] | None = None,
-    ) -> Any:
-        """A box as a dask array; nothing is read before it is computed.
-
-        Parameters
-        ----------
-        box : Box or (lower, upper), optional
-            As in `cutout`; the whole volume by default.
-        units, resolution
-            Of a box that is a pair.
-        blocks : three ints, optional
-            The shape of a block of the array, in chunks of the volume; (1, 1, 1) by default.
-            Blocks are aligned to the chunk grid and clipped to the box.
-
-        Returns
-        -------
-        dask.array.Array, shape (x, y, z), dtype of the volume
-            With more than one channel (x, y, z, c), all channels in each block. Index 0 is the
-            lower corner of the box. It pickles as path and options; each process that computes
-            blocks opens the volume once, with one thread, as dask has threads of its own. A slice
-            is read without the rest of its blocks.
-
-            Its name is the same for the same box, blocks and options of the same copy, so that a
-            scheduler can keep its blocks. In the name of a local copy are the identities of
-            ``info``, of the manifest, of the scale's directory, and of the box's shard files where
-            they are at most 10,000; a remote volume counts as the same while its ``info`` stays.
-
-        Raises
-        ------
-        OutOfBoundsError
-            The box reaches outside the volume.
-        ValueError
-            More than 100,000 blocks.
-        InfoError
-            Dask is not installed. Also in a worker, if ``info`` has changed since.
-
-        What `cutout` raises is raised when the array is computed: `NotDownloadedError` too, unless
-        the volume was opened with missing="zero".
-
-        Examples
-        --------
-        >>> import shardreader
-        >>> vol = shardreader.open_volume("fixtures/fafb-mini")
-        >>> array = vol.to_dask(shardreader.Box((61400, 32700, 3060), (61500, 32800, 3080)))
-        >>> array.chunks
-        ((40, 60), (68, 32), (12, 8))
-        """
-        if box is None:
-            if units is not None or resolution is not None:
-                raise TypeError("units and resolution are those of a box, and there is none")
-            box = self._files.scale.grid.bounds
-        voxels = self._inside(box, units, resolution)
-        da, tokenize = _dask()
-        shape_in_chunks = _checked_blocks((1, 1, 1) if blocks is None else blocks)
-        chunks = _chunks(self._files, voxels, shape_in_chunks)
-        reopening = self._reopening(threads=1)
-        opened = tokenize(reopening, _documents(self._files))
-        reader = _BoxReader(reopening, opened, _Geometry.of(self._files), voxels)
-        read = (voxels.lower, voxels.upper, shape_in_chunks, _files_read(self._files, voxels))
-        return da.from_array(
-            reader,
-            chunks=chunks,
-            name=f"shardreader-{tokenize(opened, *read)}",
-            meta=np.empty((0,) * reader.ndim, reader.dtype),
-            inline_array=True,  # the reader is small, and so each task stands alone
-        )
+    Parameters
+    ----------
+    files : VolumeFiles
+    reopening : tuple
+        The function that opens the volume in another process, and its arguments.
+    voxels : Box
+        Inside the volume.
+    blocks : three ints or None
+        The shape of a block of the array, in chunks of the volume.
+    """
+    da, tokenize = _dask()
+    shape_in_chunks = _checked_blocks((1, 1, 1) if blocks is None else blocks)
+    chunks = _chunks(files, voxels, shape_in_chunks)
+    opened = tokenize(reopening, _documents(files))
+    reader = _BoxReader(reopening, opened, _Geometry.of(files), voxels)
+    read = (voxels.lower, voxels.upper, shape_in_chunks, _files_read(files, voxels))
+    return da.from_array(
+        reader,
+        chunks=chunks,
+        name=f"shardreader-{tokenize(opened, *read)}",
+        meta=np.empty((0,) * reader.ndim, reader.dtype),
+        inline_array=True,  # the reader is small, and so each task stands alone
+    )
 
 
 def _checked_blocks(blocks: Sequence[int]) -> Triple:
@@ -192,7 +134,7 @@ class _BoxReader:
     ``opened`` tells the volume from any other, by its path, options and documents.
     """
 
-    reopening: _Reopening
+    reopening: Reopening
     opened: str
     geometry: _Geometry
     box: Box

@@ -1,5 +1,6 @@
 """Labels of a box without its voxels: which, how often, where; mapping and snapping.
 
-`label_queries` is behind `Volume.labels` and its kin, `label_map` is the public `LabelMap`,
-`snapping` the nearest label. `volume` and `segment_index` use them.
+`count_role` and `mask_role` are roles of `Volume`, `translated_read` its cutouts with a mapping,
+`label_map` the public `LabelMap`, `snapping` the nearest label. `volume`, `segments` and
+`segment_index` use them.
 """

@@ -15,9 +15,11 @@ from shardreader.chunks.located import Found
 from shardreader.errors import ChunkError, PointStatus
 from shardreader.format.grid import ChunkGrid, triples
 from shardreader.labels.chunk_labels import LabelReader, Nearest, take_nearer
+from shardreader.labels.label_counting import LabelCounting, checked_channel
+from shardreader.labels.label_map import exact_labels
 from shardreader.runtime.workers import Workers
 
-__all__ = ["SnapStatus", "Snapped", "Snapping"]
+__all__ = ["SnapStatus", "Snapped", "Snapping", "snap_points"]
 
 # Chunks around a point that a radius may reach.
 _MOST_CHUNKS = 100_000
@@ -261,3 +263,42 @@ class _Step:
     def _hide(self, row: int, status: PointStatus, which: Any) -> None:
         hidden, points = self._snapping.hidden[status], self._points[row][which]
         hidden[points] = np.minimum(hidden[points], self._far[row][which])
+
+
+def snap_points(
+    counting: LabelCounting,
+    points: tuple[NDArray[np.int64], NDArray[np.uint8], tuple[int, ...]],
+    labels: Any,
+    radius_nm: float,
+    channel: int | None,
+) -> Snapped:
+    """Move points to their label, as `Volume.snap`.
+
+    Parameters
+    ----------
+    counting : LabelCounting
+        Of the scale.
+    points : tuple
+        Voxels, statuses and the shape of the answer, as `points_to_voxels` gives them.
+    labels, radius_nm, channel
+        As in `Volume.snap`.
+    """
+    voxels, status, shape = points
+    scale = counting.scale
+    wanted = exact_labels(labels, "labels")
+    if wanted.shape not in ((), shape):
+        raise ValueError(f"labels have the shape {wanted.shape}, the points {shape}")
+    if not 0 <= radius_nm < np.inf:
+        raise ValueError(f"radius_nm must be a distance in nm, not {radius_nm!r}")
+    snapping = Snapping(
+        scale.grid,
+        counting.reader,
+        checked_channel(scale, channel),
+        scale.resolution,
+        voxels,
+        status,
+        np.broadcast_to(wanted, shape).ravel(),
+        radius_nm,
+    )
+    snapping.run(scale.source, scale.workers)
+    return snapping.result(shape)

@@ -1,9 +1,8 @@
-"""`Volume.picture`. A base of `Volume`."""
+"""`Volume.picture`."""
 
 from __future__ import annotations
 
 import operator
-from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,37 +13,17 @@ from shardreader.errors import OutOfBoundsError, PointStatus
 from shardreader.format.grid import Box
 from shardreader.pictures.picture import Picture, take_picture
 from shardreader.pictures.slice_plan import plan_slice
-from shardreader.reading.open_volume import VolumeGeometry
-from shardreader.reading.points import points_to_voxels, voxel_box
+from shardreader.reading.open_volume import AnyBox, OpenScale, VolumeRole
+from shardreader.reading.points import points_to_voxels
+from shardreader.reading.read_role import look_up, statuses_of_chunks
 
-__all__ = ["PicturedVolume"]
+__all__ = ["PictureRole"]
 
 _AXES = "xyz"
 
 
-class PicturedVolume(VolumeGeometry):
+class PictureRole(VolumeRole):
     """Pictures of a volume whose labels can be looked up."""
-
-    @abstractmethod
-    def lookup(
-        self,
-        points: Any,
-        *,
-        units: str | None = None,
-        resolution: Sequence[float] | None = None,
-        return_status: bool = False,
-    ) -> Any:
-        """As `Volume.lookup`."""
-
-    @abstractmethod
-    def stored_chunks(
-        self,
-        box: Box | Sequence[Sequence[float]],
-        *,
-        units: str | None = None,
-        resolution: Sequence[float] | None = None,
-    ) -> tuple[Box, NDArray[np.uint8]]:
-        """As `Volume.stored_chunks`."""
 
     def picture(
         self,
@@ -52,7 +31,7 @@ class PicturedVolume(VolumeGeometry):
         x: float | None = None,
         y: float | None = None,
         z: float | None = None,
-        box: Box | Sequence[Sequence[float]] | None = None,
+        box: AnyBox | None = None,
         units: str | None = None,
         resolution: Sequence[float] | None = None,
         segments: Sequence[int] | None = None,
@@ -99,93 +78,99 @@ class PicturedVolume(VolumeGeometry):
         >>> picture.pixels.shape, picture.plan.pixel_nm
         ((544, 1020, 3), 0.47058823529411764)
         """
-        kind = self._files.volume.volume_type
-        if kind != "segmentation" or self.num_channels != 1 or self.dtype.kind != "u":
-            raise ValueError(
-                "a picture is coloured by label: it needs a segmentation with one channel of "
-                f"unsigned integers; this is of type {kind}, {self.num_channels} of {self.dtype}"
-            )
-        axis, position = self._slice({"x": x, "y": y, "z": z}, units, resolution)
-        plan = plan_slice(
-            self._slice_box(axis, position, box, units, resolution), axis, self.resolution
+        scale = self._check_open()
+        _refuse_form(scale)
+        axis, position = _slice_of(scale, {"x": x, "y": y, "z": z}, units, resolution)
+        part = scale.grid.bounds
+        if box is not None:
+            own_units = (None, None) if isinstance(box, Box) else (units, resolution)
+            part = scale.inside(box, *own_units)
+        wanted = None if segments is None else _labels(segments, self.dtype)
+        return _picture(scale, axis, _slice_box(part, axis, position), wanted, progress)
+
+
+def _picture(
+    scale: OpenScale,
+    axis: str,
+    box: Box,
+    segments: NDArray[Any] | None,
+    progress: Callable[[float], None] | None,
+) -> Picture:
+    """A picture of a box that is one voxel thick along an axis."""
+    plan = plan_slice(box, axis, scale.resolution)
+    cells, stored = statuses_of_chunks(scale, plan.box)
+    grid = scale.grid
+
+    def lookup(voxels: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+        # Most chunks of an overview may be absent: then only the index is asked.
+        chunks = (voxels - grid.voxel_offset) // grid.chunk_size - cells.lower
+        status = stored[chunks[..., 0], chunks[..., 1], chunks[..., 2]]
+        labels = np.zeros(status.shape, dtype=scale.dtype)
+        here = status == PointStatus.OK
+        labels[here], status[here] = look_up(
+            scale, voxels[here], units="voxel", resolution=None, return_status=True
         )
-        down = _AXES.index(plan.down)
+        return labels, status
 
-        cells, stored = self.stored_chunks(plan.box)
+    down = _AXES.index(plan.down)
+    return take_picture(
+        lookup,
+        plan,
+        chunk_extent=grid.chunk_size[down],
+        first_chunk=grid.voxel_offset[down],
+        segments=segments,
+        progress=progress,
+    )
 
-        def lookup(voxels: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-            # Most chunks of an overview may be absent: then only the index is asked.
-            chunks = (voxels - self.voxel_offset) // self.chunk_size - cells.lower
-            status = stored[chunks[..., 0], chunks[..., 1], chunks[..., 2]]
-            labels = np.zeros(status.shape, dtype=self.dtype)
-            here = status == PointStatus.OK
-            labels[here], status[here] = self.lookup(
-                voxels[here], units="voxel", return_status=True
-            )
-            return labels, status
 
-        return take_picture(
-            lookup,
-            plan,
-            chunk_extent=self.chunk_size[down],
-            first_chunk=self.voxel_offset[down],
-            segments=None if segments is None else _labels(segments, self.dtype),
-            progress=progress,
+def _refuse_form(scale: OpenScale) -> None:
+    kind = scale.files.volume.volume_type
+    if kind != "segmentation" or scale.num_channels != 1 or scale.dtype.kind != "u":
+        raise ValueError(
+            "a picture is coloured by label: it needs a segmentation with one channel of "
+            f"unsigned integers; this is of type {kind}, {scale.num_channels} of {scale.dtype}"
         )
 
-    def _slice(
-        self,
-        positions: dict[str, float | None],
-        units: str | None,
-        resolution: Sequence[float] | None,
-    ) -> tuple[str, int]:
-        """The axis and the voxel coordinate of a slice that is inside the volume."""
-        given = {axis: value for axis, value in positions.items() if value is not None}
-        if len(given) != 1:
-            raise TypeError("give exactly one of x, y and z: where the slice is")
-        ((axis, value),) = given.items()
-        if units is None and resolution is None:
-            units = "voxel"
-        point = [value if name == axis else 0 for name in _AXES]
-        voxels, status, _ = points_to_voxels(
-            [point],
-            units=units,
-            resolution=resolution,
-            voxel_size=self.resolution,
-            bounds=self.bounds,
-        )
-        at = _AXES.index(axis)
-        voxel, lower, upper = int(voxels[0, at]), self.bounds.lower[at], self.bounds.upper[at]
-        if status[0] == PointStatus.INVALID or not lower <= voxel < upper:
-            raise OutOfBoundsError(
-                f"the slice {axis} = {value} (voxel {voxel}) is outside the volume, whose {axis} "
-                f"goes from {lower} to {upper} voxels; is the unit right?"
-            )
-        return axis, voxel
 
-    def _slice_box(
-        self,
-        axis: str,
-        position: int,
-        box: Box | Sequence[Sequence[float]] | None,
-        units: str | None,
-        resolution: Sequence[float] | None,
-    ) -> Box:
-        part = self.bounds
-        if isinstance(box, Box):
-            part = box
-        elif box is not None:
-            part = voxel_box(box, units=units, resolution=resolution, voxel_size=self.resolution)
-        if not self.bounds.contains(part):
-            raise OutOfBoundsError(
-                f"box {part} reaches outside the volume, {self.bounds}; is the unit right?"
-            )
-        at = _AXES.index(axis)
-        if not part.lower[at] <= position < part.upper[at] or part.is_empty:
-            raise ValueError(f"the slice {axis} = {position} does not meet the box {part} (voxels)")
-        lower, upper = list(part.lower), list(part.upper)
-        lower[at], upper[at] = position, position + 1
-        return Box(tuple(lower), tuple(upper))  # type: ignore[arg-type]
+def _slice_of(
+    scale: OpenScale,
+    positions: dict[str, float | None],
+    units: str | None,
+    resolution: Sequence[float] | None,
+) -> tuple[str, int]:
+    """The axis and the voxel coordinate of a slice that is inside the volume."""
+    given = {axis: value for axis, value in positions.items() if value is not None}
+    if len(given) != 1:
+        raise TypeError("give exactly one of x, y and z: where the slice is")
+    ((axis, value),) = given.items()
+    if units is None and resolution is None:
+        units = "voxel"
+    bounds = scale.grid.bounds
+    voxels, status, _ = points_to_voxels(
+        [[value if name == axis else 0 for name in _AXES]],
+        units=units,
+        resolution=resolution,
+        voxel_size=scale.resolution,
+        bounds=bounds,
+    )
+    at = _AXES.index(axis)
+    voxel, lower, upper = int(voxels[0, at]), bounds.lower[at], bounds.upper[at]
+    if status[0] == PointStatus.INVALID or not lower <= voxel < upper:
+        raise OutOfBoundsError(
+            f"the slice {axis} = {value} (voxel {voxel}) is outside the volume, whose {axis} "
+            f"goes from {lower} to {upper} voxels; is the unit right?"
+        )
+    return axis, voxel
+
+
+def _slice_box(part: Box, axis: str, position: int) -> Box:
+    """What a slice and a box have in common."""
+    at = _AXES.index(axis)
+    if not part.lower[at] <= position < part.upper[at] or part.is_empty:
+        raise ValueError(f"the slice {axis} = {position} does not meet the box {part} (voxels)")
+    lower, upper = list(part.lower), list(part.upper)
+    lower[at], upper[at] = position, position + 1
+    return Box(tuple(lower), tuple(upper))  # type: ignore[arg-type]
 
 
 def _labels(segments: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -18,20 +18,22 @@ from shardreader.chunks.chunk_source import ChunkSource
 from shardreader.chunks.kept_chunks import KeptChunk, words_of_all
 from shardreader.chunks.sharded_source import Runs, ShardedSource
 from shardreader.chunks.stored_reader import TYPICAL_RATIO
-from shardreader.decoding.chunk_decoder import CORRUPT, ChunkDecoder, ManyChunksDecoder
+from shardreader.decoding.chunk_decoder import CORRUPT, ChunkDecoder, ManyChunksDecoder, PointBatch
 from shardreader.decoding.flat_output import MOST_CACHED_BYTES, FlatOutput
 from shardreader.decoding.inflate import loaded_file_reader
 from shardreader.errors import FormatFault, ShardError
-from shardreader.format.grid import Box, ChunkGrid
-from shardreader.format.morton import chunk_ids_of_cells
+from shardreader.format.grid import Box, ChunkGrid, Triple
+from shardreader.format.morton import chunk_id_of_cell, chunk_ids_of_cells
 from shardreader.reading.large_arrays import new_array
 from shardreader.reading.point_read import PointRead
 from shardreader.runtime.compile_lock import compiling
 from shardreader.runtime.workers import Workers
 from shardreader.storage.local_store import FileVersion, Handle, StaleFileError
 
-__all__ = ["FewChunks", "few_chunks_of"]
+__all__ = ["FewChunks", "OnePoint", "few_chunks_of", "one_point_of"]
 
+_ORDER: NDArray[np.int64] = np.zeros(1, dtype=np.int64)
+_ORDER.flags.writeable = False
 # A slice through a shard has so many. For more of them the steps of `BoxRead` do not count.
 _MOST_CHUNKS_OF_BOX = 256
 # Those of a shard. A thread that reads them does not hear of an interrupt for a fifth of a second.
@@ -40,6 +42,61 @@ _MOST_CHUNKS_OF_POINTS = 4096
 _LEAST_CHUNKS_OF_A_THREAD = 2
 # All of them are open at once.
 _MOST_FILES = 16
+
+
+class OnePoint:
+    """Looks up single points of a local sharded volume of one channel.
+
+    Parameters
+    ----------
+    grid : ChunkGrid
+    source : ShardedSource
+    decoder : ManyChunksDecoder
+    dtype : numpy dtype
+        Of the labels.
+    """
+
+    def __init__(
+        self,
+        grid: ChunkGrid,
+        source: ShardedSource,
+        decoder: ManyChunksDecoder,
+        dtype: np.dtype[Any],
+    ) -> None:
+        self._grid, self._source, self._decoder, self._dtype = grid, source, decoder, dtype
+
+    def label(self, voxel: Triple) -> NDArray[Any] | None:
+        """The label of a voxel, shape (1, 1); None where `PointRead` has to look.
+
+        Raises
+        ------
+        ReadError
+            The operating system refuses.
+        """
+        cell, at, shape = [], [], []
+        for position, first, extent, edge in zip(
+            voxel, self._grid.voxel_offset, self._grid.size, self._grid.chunk_size, strict=True
+        ):
+            if not 0 <= position - first < extent:
+                return None
+            number, rest = divmod(position - first, edge)
+            cell.append(number)
+            at.append(rest)
+            shape.append(min(edge, extent - number * edge))
+        bits = ((shape[0] - 1).bit_length(), (shape[1] - 1).bit_length())
+        packed = np.array([at[0] | at[1] << bits[0] | at[2] << bits[0] + bits[1]], dtype=np.uint64)
+        labels = np.zeros((1, 1), dtype=self._dtype)
+        batch = PointBatch(packed, bits, _ORDER, labels, np.zeros(1, dtype=np.uint8))
+        cell_shape = (shape[0], shape[1], shape[2])
+        chunk_id = chunk_id_of_cell((cell[0], cell[1], cell[2]), self._grid.grid_size)
+        try:
+            if self._source.read_one(
+                chunk_id, lambda words: self._decoder.read_voxel(words, cell_shape, batch)
+            ):
+                return labels
+        except (FormatFault, ShardError, StaleFileError):
+            pass  # PointRead meets it too, and says where
+        return None
 
 
 class FewChunks:
@@ -265,4 +322,17 @@ def few_chunks_of(
         and isinstance(decoder, ManyChunksDecoder)
     ):
         return FewChunks(grid, source, decoder, workers, dtype)
+    return None
+
+
+def one_point_of(
+    grid: ChunkGrid, source: ChunkSource, decoder: ChunkDecoder, dtype: np.dtype[Any]
+) -> OnePoint | None:
+    """None for volumes that it does not serve."""
+    if (
+        type(source) is ShardedSource
+        and source.spec.data_encoding == "gzip"
+        and isinstance(decoder, ManyChunksDecoder)
+    ):
+        return OnePoint(grid, source, decoder, dtype)
     return None

@@ -1,10 +1,9 @@
-"""The questions about segments that an open volume answers. A base of `Volume`."""
+"""The questions about segments that an open volume answers. `Volume.segment` and its kin."""
 
 from __future__ import annotations
 
 import operator
 import os
-from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardreader.errors import InfoError, UnknownSegmentError
-from shardreader.labels.label_queries import LabelQueries
+from shardreader.labels.label_counting import CountingRole
+from shardreader.labels.translated_read import read_mask
+from shardreader.reading.open_volume import AnyBox
 from shardreader.segments.box_counts import BoxCounts
 from shardreader.segments.index_coverage import IndexCoverage
 from shardreader.segments.index_file import IndexFile
@@ -20,7 +21,7 @@ from shardreader.segments.segment import Segment
 from shardreader.segments.standing import Standing
 from shardreader.storage.documents import VolumeFiles
 
-__all__ = ["SegmentQuestions", "SegmentTable", "refuse_form"]
+__all__ = ["SegmentRole", "SegmentTable", "refuse_form"]
 
 # Labels and counts of so many segments take 1 GiB.
 _MOST_SEGMENTS = 1 << 26
@@ -71,7 +72,7 @@ def refuse_form(files: VolumeFiles) -> None:
         )
 
 
-class SegmentQuestions(LabelQueries):
+class SegmentRole(CountingRole):
     """Segments by their labels, from the index that ``shardreader index`` builds."""
 
     _index_directory: str | None = None
@@ -81,10 +82,6 @@ class SegmentQuestions(LabelQueries):
     def _use_index(self, directory: str | os.PathLike[str] | None) -> None:
         """Look for indices in a directory that the user names, and not beside ``info``."""
         self._index_directory = None if directory is None else os.path.abspath(directory)
-
-    @abstractmethod
-    def _check_open(self) -> None:
-        """As `Volume._check_open`."""
 
     def segment(self, label: int) -> Segment:
         """Where a segment is, from the segment index.
@@ -121,10 +118,12 @@ class SegmentQuestions(LabelQueries):
             value,
             chunk_ids,
             counts,
-            grid=self._grid,
+            grid=self._core.grid,
             resolution=self.resolution,
             coverage=coverage,
-            read_mask=self.mask,
+            read_mask=lambda box, wanted: read_mask(
+                self._counting, self._inside(box, None, None), wanted, None
+            ),
         )
 
     def segments(self, *, min_voxels: int) -> SegmentTable:
@@ -162,7 +161,7 @@ class SegmentQuestions(LabelQueries):
 
     def segments_in(
         self,
-        box: Any,
+        box: AnyBox,
         *,
         units: str | None = None,
         resolution: Sequence[float] | None = None,
@@ -191,15 +190,16 @@ class SegmentQuestions(LabelQueries):
         """
         voxels = self._inside(box, units, resolution)
         index, standing = self._opened_index()
-        counts = BoxCounts(self._grid, voxels)
+        counts = BoxCounts(self._core.grid, voxels)
         shards = index.summary().shards
         if not counts.inner.is_empty:
             for number in standing.lattice.numbers(counts.inner):
                 if number in shards:
                     counts.add_rows(*index.shard_rows(shards[number], *counts.chunk_id_range))
         for part in counts.outer_parts():
-            counts.add_labels(*self.label_counts(part))
-        coverage = standing.coverage(shards, self._grid.cells_touching(voxels))
+            labels, totals, _ = self._counting.result(self._counting.counted(part, None))
+            counts.add_labels(labels, totals)
+        coverage = standing.coverage(shards, self._core.grid.cells_touching(voxels))
         labels, totals = counts.result()
         return SegmentTable(labels.astype(self.dtype), totals, coverage)
 

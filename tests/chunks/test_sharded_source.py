@@ -13,6 +13,7 @@ import pytest
 from fixture_truth import load_fafb_patches, load_truth
 from preads import replace_pread, true_pread
 from shard_builder import Shard, TinyVolume, block_label, gzipped
+from ways import change_core
 
 from shardreader import Box, Volume, open_volume
 from shardreader.chunks import minishard_indices, stored_reader
@@ -119,7 +120,7 @@ def test_many_points_of_a_chunk_inflate_it_once(
     rng = np.random.default_rng(0)
     points = rng.integers(0, (64, 64, 16), size=(5000, 3))
     with open_volume(tiny_gzip.write().path, threads=2) as vol:
-        vol._few_chunks = None  # which reads in compiled code that nothing counts
+        change_core(vol, few_chunks=None)  # which reads in compiled code that nothing counts
         recorder = Recorder(vol, monkeypatch)
         labels = vol.lookup(points % (16, 16, 8), units="voxel")
         assert recorder.taken() == (3, 2)
@@ -185,7 +186,7 @@ def test_without_a_cache(tiny_gzip: TinyVolume, monkeypatch: pytest.MonkeyPatch)
         assert labels.tolist() == [block_label(i, 0) for i in range(32)]
         assert vol.cutout(vol.bounds)[0, 0, 0] == block_label(0, 0)
         assert not vol.stored_chunks(vol.bounds)[1].any()
-        assert vol._source.cache.used_bytes == 0
+        assert vol._core.source.cache.used_bytes == 0
 
 
 @pytest.mark.parametrize("cache_bytes", [1, 500, 2000, 5000])
@@ -196,7 +197,7 @@ def test_a_small_cache_stays_within_its_budget(tiny_gzip: TinyVolume, cache_byte
             ids = rng.integers(0, 32, size=5).tolist()
             labels = vol.lookup([tiny_gzip.lower(i) for i in ids], units="voxel")
             assert labels.tolist() == [block_label(i, 0) for i in ids]
-            assert vol._source.cache.used_bytes <= cache_bytes
+            assert vol._core.source.cache.used_bytes <= cache_bytes
 
 
 # --- one file under several names, several entries with the same bytes
@@ -448,7 +449,8 @@ def fuzz_gzip(path: Path, seeds: range) -> None:
     with open_volume(path) as vol:
         spec = vol.scale.sharding
         assert spec is not None
-        cells = vol._source.find((points // (128, 128, 32)).astype(np.int64), vol._workers)
+        core = vol._core
+        cells = core.source.find((points // (128, 128, 32)).astype(np.int64), core.workers)
         shards, minishards = spec.locate(cells.keys)
     caught = 0
     for seed in seeds:

@@ -362,7 +362,8 @@ def test_blocks_are_read_by_processes_each_with_one_volume(client: Any) -> None:
         from shardreader.cluster.dask_array import _OPEN
 
         return [
-            (entry.volume.path, entry.volume._workers.threads) for entry in _OPEN._open.values()
+            (entry.volume.path, entry.volume._core.workers.threads)
+            for entry in _OPEN._open.values()
         ]
 
     assert set(map(tuple, client.run(opened).values())) == {((str(FAFB_MINI), 1),)}

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from shard_builder import TinyVolume, block_label
 from volume_strategies import boxes, layouts, specs
 from volumes import Layout, Spec, random_labels, write_volume
-from ways import Ways, answers
+from ways import Ways, answers, change_core
 
 from shardreader import (
     Box,
@@ -78,11 +78,11 @@ def answer(volume: Volume, box: Box) -> Any:
 def check_as_long(path: Path, some: list[Box], **options: Any) -> None:
     """Hold the short way to the long one, on volumes just opened and on ones that keep chunks."""
     with open_volume(path, **options) as short, open_volume(path, **options) as long:
-        long._few_chunks = None
+        change_core(long, few_chunks=None)
         for box in some * 3:
             assert answer(short, box) == answer(long, box)
     with open_volume(path, **options) as short, open_volume(path, **options) as long:
-        long._few_chunks = None
+        change_core(long, few_chunks=None)
         for box in some * 2:
             corners = np.array([box.lower, np.subtract(box.upper, 1)])
             points = np.random.default_rng(3).integers(corners[0], box.upper, (40, 3))
@@ -113,7 +113,7 @@ def test_any_volume_box_and_output(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as directory:
         written = write_volume(Path(directory), spec, labels=labels)
         with open_volume(directory, **options) as volume:
-            assert volume._few_chunks is not None
+            assert volume._core.few_chunks is not None
             seen_before = False
             rng = np.random.default_rng(data.draw(st.integers(0, 99)))
             for _ in range(4):
@@ -122,7 +122,7 @@ def test_any_volume_box_and_output(data: st.DataObject) -> None:
                 out = layout.array(box.shape, volume.dtype)
                 memory = out if out.base is None else out.base
                 between = memory.copy()
-                found = volume._few_chunks.read_box(box, out)
+                found = volume._core.few_chunks.read_box(box, out)
                 # A chunk that comes again is left to the long way, which keeps it; and kernels
                 # write to aligned memory alone.
                 assert found is out or seen_before or not few_chunks.FlatOutput.fits(out)
@@ -141,7 +141,7 @@ def test_any_volume_box_and_output(data: st.DataObject) -> None:
 def test_all_of_a_volume_by_parts(tiny_gzip: TinyVolume, ways: Ways) -> None:
     tiny_gzip.write()
     with open_volume(tiny_gzip.path) as volume, open_volume(tiny_gzip.path) as other:
-        other._few_chunks = None
+        change_core(other, few_chunks=None)
         whole = other[...]
         for box in boxes_in_tiny(100):
             part = tuple(slice(a, b) for a, b in zip(box.lower, box.upper, strict=True))

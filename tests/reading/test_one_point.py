@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from fixture_truth import FIXTURES
 from shard_builder import TinyVolume, block_label
-from ways import Ways, answers
+from ways import Ways, answers, change_core
 
 from shardreader import NotDownloadedError, PointStatus, open_volume
 from shardreader.decoding import libdeflate
-from shardreader.reading.one_point import OnePoint
+from shardreader.reading.direct_read import OnePoint
 
 pytestmark = pytest.mark.skipif(
     not (libdeflate.usable() and libdeflate.reads_files()),
@@ -40,7 +40,7 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> Ways:
 def check_as_long(path: Path, points: list[Any], **options: Any) -> None:
     """Hold the short way to the long one, on volumes just opened and on ones that keep chunks."""
     with open_volume(path, **options) as short, open_volume(path, **options) as long:
-        long._one_point = None
+        change_core(long, one_point=None)
         for point in points * 3:
             assert answers(short, point) == answers(long, point)
 

@@ -88,8 +88,8 @@ def test_options_survive(written: Written, tmp_path: Path, protocol: int) -> Non
     for name in ("path", "scale", "shape", "dtype", "resolution", "bounds", "info"):
         assert getattr(again, name) == getattr(volume, name)
     assert again.__reduce__() == volume.__reduce__()
-    assert again._source.cache.most_bytes == 12345
-    assert again._workers.threads == 3
+    assert again._core.source.cache.most_bytes == 12345
+    assert again._core.workers.threads == 3
     again.close()
 
 
@@ -155,8 +155,8 @@ def child_reads(volume: Volume, written: Written, seed: int) -> None:
     if sys.platform == "linux":
         # Whatever the parent had open, a child of any kind has not.
         assert not shard_descriptors(written), shard_descriptors(written)
-    assert volume._workers._pool is None
-    assert volume._source.cache.used_bytes == 0
+    assert volume._core.workers._pool is None
+    assert volume._core.source.cache.used_bytes == 0
     read_at_random(volume, written, seed, 3)
     volume.close()
 

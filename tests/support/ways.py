@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from shardreader import ShardReaderError, Volume
@@ -25,3 +26,8 @@ def answers(volume: Volume, points: Any) -> list[Any]:
         except (ShardReaderError, ValueError) as error:
             said.append((type(error), str(error)))
     return said
+
+
+def change_core(volume: Volume, **fields: Any) -> None:
+    """Give a volume that is open other parts, for example no short way: ``few_chunks=None``."""
+    volume._core = replace(volume._core, **fields)
