@@ -123,8 +123,13 @@ class FindingKind(str, enum.Enum):
     )
     CHUNK_OUTSIDE_GRID = (
         "CHUNK_OUTSIDE_GRID",
+        Severity.DAMAGE,
+        "chunk ids outside the grid: written with another info, or with the older chunk numbering",
+    )
+    SPARE_ENTRY = (
+        "SPARE_ENTRY",
         Severity.NOTE,
-        "a chunk id outside the grid; nothing reads it",
+        "an entry of 0 bytes with an id outside the grid; nothing reads it",
     )
     CHUNK_RANGE = "CHUNK_RANGE", Severity.DAMAGE, "a chunk's byte range lies outside the file"
     CHUNK_OVERLAP = "CHUNK_OVERLAP", Severity.DAMAGE, "a chunk's byte range overlaps another"

@@ -9,15 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardreader.checking.checked_file import ShardFile
-from shardreader.checking.findings import Finding, FindingKind
+from shardreader.checking.findings import Finding, FindingKind, Severity
 from shardreader.format.grid import triples
-from shardreader.format.morton import cells_of_chunk_ids
-from shardreader.format.shard_index import (
-    MinishardIndex,
+from shardreader.format.index_rules import (
     foreign_ids,
     foreign_ids_fault,
+    outside_grid_fault,
     repeated_ids,
 )
+from shardreader.format.morton import cells_of_chunk_ids
+from shardreader.format.shard_index import MinishardIndex
 
 __all__ = ["ShardChunks", "check_rows"]
 
@@ -79,14 +80,12 @@ def check_rows(
     cells, inside = cells_of_chunk_ids(index.chunk_ids, grid_size)
     foreign = np.zeros(len(index), dtype=np.bool_)
     foreign[foreign_ids(index.chunk_ids, file.spec, file.number, minishard)] = True
-    findings = _check_ids(
-        file, index, minishard, where, foreign, np.flatnonzero(~inside & ~foreign)
-    )
+    findings = _check_ids(file, index, minishard, where, foreign, ~inside & ~foreign)
     keep = index.sound.copy()
-    # Without a checksum a wrong row can be the outcome of any damage to the index.
-    checked = file.spec.minishard_index_encoding != "raw"
 
-    def add(kind: FindingKind, row: int, expected: str, found: str) -> None:
+    def add(
+        kind: FindingKind, row: int, expected: str, found: str, *, whole_minishard: bool = True
+    ) -> None:
         findings.append(
             file.finding(
                 kind,
@@ -94,7 +93,7 @@ def check_rows(
                 chunk_id=int(index.chunk_ids[row]),
                 cell=triples(cells[row : row + 1])[0] if inside[row] else None,
                 byte_range=where,
-                whole_minishard=not checked,
+                whole_minishard=whole_minishard,
                 expected=expected,
                 found=found,
             )
@@ -104,11 +103,15 @@ def check_rows(
         add(FindingKind.DUPLICATE_CHUNK_ID, row, "each id once", "this one again")
         same_start = index.starts[row] == index.starts[row - 1]
         keep[row] &= not (same_start and index.ends[row] == index.ends[row - 1])
-    for row in np.flatnonzero(~index.sound & inside).tolist():
+    # Without a checksum a wrong row can be the outcome of any damage to the index.
+    raw = file.spec.minishard_index_encoding == "raw"
+    for row in np.flatnonzero(~index.sound & (inside | (index.sizes > 0))).tolist():
         fault = index.fault(row, shard_index_end=file.spec.shard_index_end, file_size=file.size)
-        empty = index.sizes[row] == 0
-        kind = FindingKind.EMPTY_CHUNK_ENTRY if empty else FindingKind.CHUNK_RANGE
-        add(kind, row, fault.expected, fault.found)
+        if index.sizes[row] == 0:
+            kind, whole = FindingKind.EMPTY_CHUNK_ENTRY, raw
+        else:
+            kind, whole = FindingKind.CHUNK_RANGE, True
+        add(kind, row, fault.expected, fault.found, whole_minishard=whole)
     return findings, ShardChunks(
         index.chunk_ids[keep],
         np.full(int(keep.sum()), minishard, dtype=np.int64),
@@ -125,9 +128,9 @@ def _check_ids(
     minishard: int,
     where: tuple[int, int],
     foreign: NDArray[np.bool_],
-    outside: NDArray[np.intp],
+    outside: NDArray[np.bool_],
 ) -> list[Finding]:
-    """One finding for all foreign ids, and one for all that are outside the grid."""
+    """One finding for all foreign ids, and one for all outside the grid, with and without bytes."""
     findings = []
     rows = np.flatnonzero(foreign)
     if len(rows):
@@ -142,17 +145,22 @@ def _check_ids(
                 found=fault.found,
             )
         )
-    if len(outside):
-        findings.append(
-            file.finding(
-                FindingKind.CHUNK_OUTSIDE_GRID,
-                minishard=minishard,
-                chunk_id=int(index.chunk_ids[outside[0]]),
-                byte_range=where,
-                expected="ids of cells in the grid of {} x {} x {}".format(
-                    *file.scale.grid.grid_size
-                ),
-                found=f"{len(outside)} others, the first {index.chunk_ids[outside[0]]}",
+    for kind, rows in (
+        (FindingKind.CHUNK_OUTSIDE_GRID, np.flatnonzero(outside & (index.sizes > 0))),
+        (FindingKind.SPARE_ENTRY, np.flatnonzero(outside & (index.sizes == 0))),
+    ):
+        if len(rows):
+            fault = outside_grid_fault(index.chunk_ids, rows, file.scale.grid.grid_size)
+            findings.append(
+                file.finding(
+                    kind,
+                    minishard=minishard,
+                    chunk_id=int(index.chunk_ids[rows[0]]),
+                    byte_range=where,
+                    expected=fault.expected,
+                    found=fault.found
+                    if kind.severity is Severity.DAMAGE
+                    else f"{len(rows)} others",
+                )
             )
-        )
     return findings

@@ -22,13 +22,13 @@ from shardreader.format.coverage import (
     coverage_length,
     decode_coverage,
 )
+from shardreader.format.index_rules import overlaps
 from shardreader.format.morton import morton_bits
 from shardreader.format.shard_index import (
     SHARD_INDEX_ENTRY_BYTES,
     MinishardIndex,
     minishard_index_range,
     most_minishard_index_bytes,
-    overlaps,
     parse_minishard_index,
 )
 

@@ -12,7 +12,7 @@ from shardreader.checking.checked_file import ShardFile
 from shardreader.checking.findings import Finding, FindingKind
 from shardreader.checking.minishard_check import ShardChunks
 from shardreader.format.grid import triples
-from shardreader.format.shard_index import overlaps
+from shardreader.format.index_rules import overlaps
 
 __all__ = ["IndexRanges", "check_gaps", "check_overlaps"]
 
@@ -52,6 +52,8 @@ def check_overlaps(
             chunk_id=int(chunks.chunk_ids[row]),
             cell=triples(chunks.cells[row : row + 1])[0] if chunks.readable[row] else None,
             byte_range=(int(starts[row]), int(ends[row])),
+            # Within one index reads believe none of its entries.
+            whole_minishard=other < count and chunks.minishards[row] == chunks.minishards[other],
             expected="a range that overlaps no other",
             found=f"an overlap with {name(other)}",
         )

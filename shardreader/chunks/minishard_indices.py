@@ -18,9 +18,12 @@ from numpy.typing import NDArray
 from shardreader.decoding.inflate import inflate, loaded_file_reader, most_stored_bytes
 from shardreader.errors import FormatFault
 from shardreader.format.byterange import ByteRange
+from shardreader.format.grid import Triple
+from shardreader.format.index_form import index_form
+from shardreader.format.index_rules import ForeignKeysFault
+from shardreader.format.morton import MORTON_BITS_LIMIT, morton_bits
 from shardreader.format.shard_index import (
     SHARD_INDEX_ENTRY_BYTES,
-    ForeignKeysFault,
     MinishardIndex,
     decode_minishard_index,
     minishard_index_range,
@@ -49,7 +52,7 @@ class Limits(NamedTuple):
     """What is true of all minishard indices of a volume.
 
     ``most_bytes`` and ``most_stored_bytes`` are the largest sizes, after inflate and in the file;
-    ``form`` is both for compiled code, as `libdeflate.read_minishard_index` takes it;
+    ``form`` is all of it for compiled code, as `index_form` gives it;
     ``is_simple`` says whether that can read them.
     """
 
@@ -60,18 +63,12 @@ class Limits(NamedTuple):
 
 
 @lru_cache(maxsize=64)  # volumes are opened again and again
-def _limits_of(spec: ShardingSpec, id_bits: int) -> Limits:
+def _limits_of(spec: ShardingSpec, grid_size: Triple | None) -> Limits:
+    id_bits = MORTON_BITS_LIMIT if grid_size is None else morton_bits(grid_size)
     most_bytes = most_minishard_index_bytes(spec, id_bits)
     encoding = spec.minishard_index_encoding
     most_stored = most_stored_bytes(encoding, most_bytes)
-    form: NDArray[np.int64] = np.array(
-        (
-            *(spec.shard_index_end, most_stored, most_bytes, encoding == "gzip"),
-            *(spec.preshift_bits, spec.minishard_bits, spec.shard_bits),
-        ),
-        dtype=np.int64,
-    )
-    form.flags.writeable = False
+    form = index_form(spec, grid_size, most_stored, most_bytes)
     simple = spec.hash == "identity" and spec.preshift_bits < 64 and encoding in ("gzip", "raw")
     return Limits(most_bytes, most_stored, simple, form)
 
@@ -84,17 +81,22 @@ class MinishardIndices:
     files : ShardFiles
     cache : ByteCache
     spec : ShardingSpec
-    id_bits : int
-        Bits of the chunk ids of this volume.
+    grid_size : (int, int, int) or None
+        Chunks along x, y, z. None for a key-value store, whose keys are any 64 bits.
     """
 
     def __init__(
-        self, files: ShardFiles, cache: ByteCache, spec: ShardingSpec, id_bits: int
+        self,
+        files: ShardFiles,
+        cache: ByteCache,
+        spec: ShardingSpec,
+        grid_size: tuple[int, int, int] | None,
     ) -> None:
         self._files = files
         self._cache = cache
         self._spec = spec
-        self.limits = _limits_of(spec, id_bits)
+        self._grid_size = grid_size
+        self.limits = _limits_of(spec, grid_size)
 
     def get(
         self, shard: Shard, minishard: int, handle: Handle | None = None
@@ -158,6 +160,7 @@ class MinishardIndices:
                 most_bytes=self.limits.most_bytes,
             ),
             spec=self._spec,
+            grid_size=self._grid_size,
             shard_number=shard.number,
             minishard_number=minishard,
             file_size=shard.identity.size,

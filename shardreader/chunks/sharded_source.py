@@ -20,7 +20,7 @@ from shardreader.chunks.shard_coverage import CoverageFault, ShardCoverage
 from shardreader.chunks.stored_reader import TakeWords
 from shardreader.errors import FormatFault, Location, PointStatus, ReadError, ShardError
 from shardreader.format.byterange import ByteRange
-from shardreader.format.morton import MORTON_BITS_LIMIT, chunk_ids_of_cells, morton_bits
+from shardreader.format.morton import chunk_ids_of_cells
 from shardreader.format.shard_index import (
     SHARD_INDEX_ENTRY_BYTES,
     MinishardIndex,
@@ -80,8 +80,7 @@ class ShardedSource(ChunkSource):
         self.grid_size = grid_size
         self._confirmed: dict[int, FileVersion] = {}
         self.coverage = ShardCoverage(self.files, cache, spec.shard_index_end, calls_partial)
-        id_bits = MORTON_BITS_LIMIT if grid_size is None else morton_bits(grid_size)
-        self.indices = MinishardIndices(self.files, cache, spec, id_bits)
+        self.indices = MinishardIndices(self.files, cache, spec, grid_size)
 
     def find(self, cells: NDArray[np.int64], workers: Workers) -> Found:
         """As `ChunkSource.find`."""

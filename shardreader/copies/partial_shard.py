@@ -144,6 +144,7 @@ class _Reading:
         index = decode_minishard_index(
             inflate(stored, 0, len(stored), encoding=encoding, most_bytes=most),
             spec=spec,
+            grid_size=None,  # reads of the file check its ids against the grid
             shard_number=self._number,
             minishard_number=minishard,
             file_size=file_size,

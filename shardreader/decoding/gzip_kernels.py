@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from shardreader.decoding import positioned_read
 from shardreader.decoding.positioned_read import read_exactly
-from shardreader.format import shard_index_kernels as minishard_kernels
+from shardreader.format import index_form, shard_index_kernels
+from shardreader.format.index_form import INDEX_END, IS_GZIP, MOST_BYTES, MOST_STORED_BYTES
 from shardreader.format.shard_index_kernels import parse_words
 from shardreader.runtime.compiling import compile_cached, inlined
 
@@ -235,8 +236,8 @@ def _read_index(
     The number of its chunks; 0 where the entry is empty, _UNSOUND where anything is unusual. What
     was parsed lies in `words` behind the three words of each chunk.
     """
-    shard_index_end, most_stored, most_bytes = form[0], form[1], form[2]
-    is_gzip, preshift_bits, minishard_bits, shard_bits = form[3], form[4], form[5], form[6]
+    shard_index_end, is_gzip = form[INDEX_END], form[IS_GZIP]
+    most_stored, most_bytes = form[MOST_STORED_BYTES], form[MOST_BYTES]
     memory = stored if is_gzip else arena
     target = np.int64(memory.ctypes.data)
     if file_size < shard_index_end or not read_exactly(
@@ -264,11 +265,8 @@ def _read_index(
     sound = parse_words(
         words,
         count,
-        shard_index_end,
+        form,
         file_size,
-        preshift_bits,
-        minishard_bits,
-        shard_bits,
         shard_number,
         minishard_number,
         words,
@@ -307,5 +305,5 @@ read_index = compile_cached(
         *(types.uint64, _integer, _ranges),
         *(_bytes, _bytes, types.Array(types.uint64, 1, "C"), _integers),
     ),
-    parts=(positioned_read, minishard_kernels),
+    parts=(positioned_read, shard_index_kernels, index_form),
 )

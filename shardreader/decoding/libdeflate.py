@@ -203,10 +203,8 @@ def read_minishard_index(
     descriptor, file_size : int
         Of the shard file.
     shard_number, minishard_number : int
-    form : ndarray of int64, shape (7,)
-        Of all indices of the volume: the end of the shard index, the most bytes stored and after
-        inflate, 1 for gzip or 0 for raw, and the bits of preshift (at most 63), minishard and
-        shard. The hash is the identity.
+    form : ndarray of int64, shape (13,)
+        `index_form.index_form`, with at most 63 preshift bits. The hash is the identity.
 
     Returns
     -------

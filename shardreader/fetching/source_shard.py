@@ -158,7 +158,8 @@ class _Search:
         self._pool = pool
         self._strict = strict
         self._size = source.version.size
-        self._most = most_minishard_index_bytes(spec, morton_bits(scale.grid.grid_size))
+        self._grid_size = scale.grid.grid_size
+        self._most = most_minishard_index_bytes(spec, morton_bits(self._grid_size))
         self._faults: dict[int, str] = {}
         self._requests, self._bytes = 1, len(head)
 
@@ -293,6 +294,7 @@ class _Search:
         return decode_minishard_index(
             inflate(data, start, end, encoding=encoding, most_bytes=self._most),
             spec=self._spec,
+            grid_size=self._grid_size,
             shard_number=self._number,
             minishard_number=minishard,
             file_size=self._size,

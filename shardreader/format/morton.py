@@ -18,6 +18,9 @@ __all__ = [
     "cells_of_chunk_ids",
     "chunk_id_of_cell",
     "chunk_ids_of_cells",
+    "fits_older_numbering",
+    "id_limits",
+    "ids_in_grid",
     "morton_bits",
 ]
 
@@ -29,10 +32,15 @@ _BYTE = np.uint64(255)
 
 
 @lru_cache(maxsize=64)
-def _bit_plan(grid_size: Triple) -> list[tuple[int, int]]:
-    """(dimension, bit of its coordinate) for each bit of the code, lowest first."""
-    widest = max((size - 1).bit_length() for size in grid_size)
-    return [(dim, bit) for bit in range(widest) for dim in range(3) if 1 << bit < grid_size[dim]]
+def _bit_plan(grid_size: Triple, *, older: bool = False) -> list[tuple[int, int]]:
+    """(dimension, bit of its coordinate) for each bit of the code, lowest first.
+
+    With `older` as writers before mid-2021 numbered chunks: an axis whose size is a power of two
+    has one bit more.
+    """
+    ends = [size + older for size in grid_size]
+    widest = max((end - 1).bit_length() for end in ends)
+    return [(dim, bit) for bit in range(widest) for dim in range(3) if 1 << bit < ends[dim]]
 
 
 def morton_bits(grid_size: Triple) -> int:
@@ -70,6 +78,79 @@ def chunk_ids_of_cells(cells: NDArray[np.integer[Any]], grid_size: Triple) -> ND
         x, y, z = _spread_tables(grid_size)
         return x[columns[:, 0]] | y[columns[:, 1]] | z[columns[:, 2]]
     return _interleave(columns.astype(np.uint64, copy=False), grid_size)
+
+
+@lru_cache(maxsize=64)
+def id_limits(grid_size: Triple | None, *, older: bool = False) -> NDArray[np.uint64]:
+    """What tells the chunk ids of a grid from all others, without their cells.
+
+    Parameters
+    ----------
+    grid_size : (int, int, int) or None
+        None where any 64 bits are an id.
+    older : bool
+        For the numbering of writers before mid-2021.
+
+    Returns
+    -------
+    ndarray of uint64, shape (6,)
+        The bits of an id that come from x, y and z, then the largest value of each of these
+        parts. The parts of two ids are in the order of their coordinates.
+    """
+    masks, tops = [0, 0, 0], [0, 0, 0]
+    if grid_size is None:
+        masks[0] = tops[0] = (1 << MORTON_BITS_LIMIT) - 1
+    else:
+        for position, (dim, bit) in enumerate(_bit_plan(grid_size, older=older)):
+            masks[dim] |= 1 << position
+            tops[dim] |= (grid_size[dim] - 1 >> bit & 1) << position
+    limits = np.array(masks + tops, dtype=np.uint64)
+    limits.flags.writeable = False
+    return limits
+
+
+def ids_in_grid(
+    chunk_ids: NDArray[np.uint64], grid_size: Triple | None, *, older: bool = False
+) -> NDArray[np.bool_]:
+    """Which ids are those of cells in a grid.
+
+    Parameters
+    ----------
+    chunk_ids : ndarray of uint64, shape (n,)
+    grid_size, older
+        As for `id_limits`.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+
+    Examples
+    --------
+    >>> ids_in_grid(np.array([23, 31, 32], np.uint64), (4, 6, 1)).tolist()
+    [True, False, False]
+    """
+    masks, tops = np.split(id_limits(grid_size, older=older), 2)
+    inside: NDArray[np.bool_] = chunk_ids & ~np.bitwise_or.reduce(masks) == 0
+    for mask, top in zip(masks, tops, strict=True):
+        inside &= chunk_ids & mask <= top
+    return inside
+
+
+def fits_older_numbering(chunk_ids: NDArray[np.uint64], grid_size: Triple) -> bool:
+    """Whether ids beyond the grid are those of a writer before mid-2021.
+
+    Such writers kept bit i of an axis for ``2**i <= size``; the specification says ``<``.
+
+    Examples
+    --------
+    >>> fits_older_numbering(np.array([64], np.uint64), (4, 2, 1))
+    False
+    >>> fits_older_numbering(np.array([9], np.uint64), (4, 2, 1))
+    True
+    """
+    if len(_bit_plan(grid_size, older=True)) > MORTON_BITS_LIMIT:
+        return False
+    return bool(ids_in_grid(chunk_ids, grid_size, older=True).all())
 
 
 def chunk_id_of_cell(cell: Triple, grid_size: Triple) -> int:

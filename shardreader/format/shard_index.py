@@ -14,35 +14,35 @@ from numpy.typing import NDArray
 
 from shardreader.errors import FormatFault
 from shardreader.format.byterange import ByteRange
+from shardreader.format.grid import Triple
+from shardreader.format.index_form import index_form
+from shardreader.format.index_rules import (
+    foreign_ids,
+    foreign_ids_fault,
+    outside_grid,
+    outside_grid_fault,
+    overlaps,
+    repeated_ids,
+)
 from shardreader.format.sharding import ShardingSpec
 from shardreader.runtime.compile_lock import compiling
 
 __all__ = [
     "MINISHARD_ENTRY_BYTES",
     "SHARD_INDEX_ENTRY_BYTES",
-    "ForeignKeysFault",
     "MinishardIndex",
     "decode_minishard_index",
-    "foreign_ids",
-    "foreign_ids_fault",
     "minishard_index_range",
     "most_minishard_index_bytes",
-    "overlaps",
     "parse_minishard_index",
-    "repeated_ids",
-    "usual_minishard_index",
 ]
 
 SHARD_INDEX_ENTRY_BYTES = 16
 MINISHARD_ENTRY_BYTES = 24
-# Ids outside the grid are legal: some writers fill gaps with them.
+# One writer fills gaps with entries of 0 bytes whose ids lie outside the grid.
 _SPARE_IDS = 1 << 16
 # 384 MiB of index: no minishard in use has a thousandth of it.
 _MOST_ID_BITS = 24
-
-
-class ForeignKeysFault(FormatFault):
-    """None of the keys of a minishard index belongs to this shard and minishard."""
 
 
 def minishard_index_range(
@@ -141,7 +141,7 @@ class MinishardIndex:
 
     @property
     def sound(self) -> NDArray[np.bool_]:
-        """False where the range is empty or does not lie in the file."""
+        """False where the entry has no bytes, or its range does not lie in the file."""
         return np.ones(len(self), dtype=np.bool_) if self._sound is None else self._sound
 
     def __len__(self) -> int:
@@ -200,16 +200,25 @@ def decode_minishard_index(
     decoded: bytes,
     *,
     spec: ShardingSpec,
+    grid_size: Triple | None,
     shard_number: int,
     minishard_number: int,
     file_size: int,
 ) -> MinishardIndex:
     """Parse a minishard index and check all that it says.
 
+    Ids and offsets are stored as differences, so that one wrong number shifts all that follow. An
+    index that contradicts itself in one entry is therefore believed in none. Entries of 0 bytes
+    alone are left to the caller: they are not `MinishardIndex.sound`.
+
     Parameters
     ----------
     decoded : bytes
         After inflate: ``[3, n]`` little-endian uint64 in C order.
+    spec : ShardingSpec
+    grid_size : (int, int, int) or None
+        Chunks along x, y, z. None for a key-value store, whose keys are any 64 bits.
+    shard_number, minishard_number : int
     file_size : int
         Length of the shard file in bytes; no range may reach past it.
 
@@ -217,23 +226,32 @@ def decode_minishard_index(
     ------
     FormatFault
         The length is no multiple of 24, an id stands twice, an id hashes to another shard or
-        minishard (`ForeignKeysFault` where all do), or two byte ranges overlap.
+        minishard (`ForeignKeysFault` where all do), or an entry with bytes has an id outside the
+        grid, or a byte range that leaves the file or overlaps another.
     """
     if len(decoded) % MINISHARD_ENTRY_BYTES == 0:
         rows = np.frombuffer(decoded, dtype="<u8")
-        usual = usual_minishard_index(rows, spec, shard_number, minishard_number, file_size)
+        form = index_form(spec, grid_size)
+        usual = _usual_index(rows, form, spec, shard_number, minishard_number, file_size)
         if usual is not None:
             return usual
     index = parse_minishard_index(
         decoded, shard_index_end=spec.shard_index_end, file_size=file_size
     )
     _check_ids(index.chunk_ids, spec, shard_number, minishard_number)
+    if grid_size is not None:
+        outside = outside_grid(index.chunk_ids, index.sizes, grid_size)
+        if len(outside):
+            raise outside_grid_fault(index.chunk_ids, outside, grid_size)
+    for position in np.flatnonzero(~index.sound & (index.sizes > 0))[:1].tolist():
+        raise index.fault(position, shard_index_end=spec.shard_index_end, file_size=file_size)
     _check_overlap(index)
     return index
 
 
-def usual_minishard_index(
+def _usual_index(
     rows: NDArray[np.uint64],
+    form: NDArray[np.int64],
     spec: ShardingSpec,
     shard_number: int,
     minishard_number: int,
@@ -248,11 +266,8 @@ def usual_minishard_index(
         return None
     table: NDArray[np.uint64] | None = kernels.parse_sound(
         rows,
-        shard_index_end=spec.shard_index_end,
+        form,
         file_size=file_size,
-        preshift_bits=spec.preshift_bits,
-        minishard_bits=spec.minishard_bits,
-        shard_bits=spec.shard_bits,
         shard_number=shard_number,
         minishard_number=minishard_number,
     )
@@ -303,76 +318,6 @@ def parse_minishard_index(
     starts[~sound] = ends[~sound] = -1
     words = (chunk_ids, starts.view(np.uint64), ends.view(np.uint64), offsets, sizes)
     return MinishardIndex(np.stack(words), None if sound.all() else sound)
-
-
-def repeated_ids(chunk_ids: NDArray[np.uint64]) -> NDArray[np.intp]:
-    """Positions at which sorted ids repeat the one before.
-
-    Examples
-    --------
-    >>> repeated_ids(np.array([3, 5, 5, 5], np.uint64)).tolist()
-    [2, 3]
-    """
-    return np.flatnonzero(chunk_ids[1:] == chunk_ids[:-1]) + 1
-
-
-def foreign_ids(
-    chunk_ids: NDArray[np.uint64], spec: ShardingSpec, shard_number: int, minishard_number: int
-) -> NDArray[np.intp]:
-    """Positions of ids that hash to another shard or minishard."""
-    shards, minishards = spec.locate(chunk_ids)
-    return np.flatnonzero((shards != shard_number) | (minishards != minishard_number))
-
-
-def foreign_ids_fault(
-    chunk_ids: NDArray[np.uint64],
-    foreign: NDArray[np.intp],
-    spec: ShardingSpec,
-    shard_number: int,
-    minishard_number: int,
-) -> FormatFault:
-    """What is wrong with the `foreign` ones, at least one, of the ids of a minishard index."""
-    first = chunk_ids[foreign[:1]]
-    (shard,), (minishard,) = spec.locate(first)
-    kind = ForeignKeysFault if len(foreign) == len(chunk_ids) else FormatFault
-    return kind(
-        "chunk ids of the minishard index",
-        expected=f"ids that hash to {spec.file_name(shard_number)} minishard {minishard_number}",
-        found=f"chunk {first[0]}, which belongs to {spec.file_name(int(shard))} minishard "
-        f"{minishard} ({len(foreign)} of {len(chunk_ids)} ids are foreign)",
-    )
-
-
-def overlaps(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.intp]:
-    """Pairs of ranges that overlap: each one that does, with the one before that reaches farthest.
-
-    Parameters
-    ----------
-    starts, ends : ndarray of int64, shape (n,)
-        Half-open and not empty, in any order.
-
-    Returns
-    -------
-    ndarray of intp, shape (m, 2)
-        Positions, by the start of the second.
-
-    Examples
-    --------
-    >>> overlaps(np.array([20, 0, 10, 30]), np.array([25, 22, 12, 40])).tolist()
-    [[1, 2], [1, 0]]
-    """
-    order = np.argsort(starts, kind="stable")
-    sorted_ends = ends[order]
-    # If any two overlap, so do two neighbours; looking for none is most of what is asked here.
-    if not (starts[order[1:]] < sorted_ends[:-1]).any():
-        return np.empty((0, 2), dtype=np.intp)
-    reach = np.maximum.accumulate(sorted_ends)
-    # Where a range reaches farther than all before it, it is the farthest until the next such.
-    record = np.arange(len(order))
-    record[1:][sorted_ends[1:] <= reach[:-1]] = 0
-    farthest = np.maximum.accumulate(record)
-    late = np.flatnonzero(starts[order[1:]] < reach[:-1]) + 1
-    return np.stack([order[farthest[late - 1]], order[late]], axis=1)
 
 
 def _check_ids(

@@ -9,6 +9,14 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
+from shardreader.format import index_form
+from shardreader.format.index_form import (
+    ID_LIMITS,
+    INDEX_END,
+    MINISHARD_BITS,
+    PRESHIFT_BITS,
+    SHARD_BITS,
+)
 from shardreader.runtime.compiling import compile_cached, inlined
 
 __all__ = ["find_all", "find_one", "parse_sound", "parse_words"]
@@ -17,11 +25,8 @@ __all__ = ["find_all", "find_one", "parse_sound", "parse_words"]
 def _parse_sound(
     rows: NDArray[np.uint64],
     count: int,
-    shard_index_end: int,
+    form: NDArray[np.int64],
     file_size: int,
-    preshift_bits: int,
-    minishard_bits: int,
-    shard_bits: int,
     shard_number: int,
     minishard_number: int,
     table: NDArray[np.uint64],
@@ -29,6 +34,19 @@ def _parse_sound(
 ) -> bool:
     """Parse ``rows[: 3 * count]`` to ``table[at : at + 5 * count]``; see `parse_sound`."""
     one = np.uint64(1)
+    shard_index_end, preshift_bits = form[INDEX_END], form[PRESHIFT_BITS]
+    minishard_bits, shard_bits = form[MINISHARD_BITS], form[SHARD_BITS]
+    mask_x, mask_y, mask_z = (
+        np.uint64(form[ID_LIMITS]),
+        np.uint64(form[ID_LIMITS + 1]),
+        np.uint64(form[ID_LIMITS + 2]),
+    )
+    top_x, top_y, top_z = (
+        np.uint64(form[ID_LIMITS + 3]),
+        np.uint64(form[ID_LIMITS + 4]),
+        np.uint64(form[ID_LIMITS + 5]),
+    )
+    beyond = ~(mask_x | mask_y | mask_z)
     index_end = np.uint64(shard_index_end)
     available = np.uint64(file_size - shard_index_end)
     minishard_mask = (one << np.uint64(minishard_bits)) - one
@@ -44,6 +62,10 @@ def _parse_sound(
             (i > 0 and chunk_id <= before)
             or (hashed & minishard_mask) != np.uint64(minishard_number)
             or ((hashed >> np.uint64(minishard_bits)) & shard_mask) != np.uint64(shard_number)
+            or (chunk_id & beyond) != 0
+            or (chunk_id & mask_x) > top_x
+            or (chunk_id & mask_y) > top_y
+            or (chunk_id & mask_z) > top_z
             or offset < reach
             or offset > available
             or size == 0
@@ -107,10 +129,11 @@ _integers = types.Array(types.int64, 1, "C", readonly=True)
 _parse = compile_cached(
     _parse_sound,
     types.boolean(
-        *(_words, *[types.int64] * 6, _word, types.int64),
+        *(_words, types.int64, _integers, types.int64, _word, types.int64),
         *(types.Array(types.uint64, 1, "C"), types.int64),
     ),
     nogil=False,
+    parts=(index_form,),
 )
 _sorted = types.Array(types.uint64, 2, "C", readonly=True)
 find_one = compile_cached(
@@ -127,12 +150,9 @@ _find = compile_cached(
 
 def parse_sound(
     rows: NDArray[np.uint64],
+    form: NDArray[np.int64],
     *,
-    shard_index_end: int,
     file_size: int,
-    preshift_bits: int,
-    minishard_bits: int,
-    shard_bits: int,
     shard_number: int,
     minishard_number: int,
 ) -> NDArray[np.uint64] | None:
@@ -142,26 +162,28 @@ def parse_sound(
     ----------
     rows : ndarray of uint64, shape (3 n,)
         Little-endian, as they are after inflate.
+    form : ndarray of int64, shape (13,)
+        `index_form.index_form`.
+    file_size : int
+        In bytes.
+    shard_number, minishard_number : int
 
     Returns
     -------
     ndarray of uint64, shape (5, n), or None
         Chunk ids, starts and ends in the file, offsets and sizes as the entries say. None unless
-        the ids ascend and belong to this shard and minishard, and the byte ranges are not empty,
-        lie in the file and follow each other.
+        the ids ascend, belong to this shard and minishard and are those of cells in the grid, and
+        the byte ranges are not empty, lie in the file and follow each other.
     """
-    if preshift_bits > 63 or not rows.flags.aligned or file_size < shard_index_end:
+    if form[PRESHIFT_BITS] > 63 or not rows.flags.aligned or file_size < form[INDEX_END]:
         return None
     count = len(rows) // 3
     table: NDArray[np.uint64] = np.empty(5 * count, dtype=np.uint64)
     sound = _parse(
         rows,
         count,
-        shard_index_end,
+        form,
         file_size,
-        preshift_bits,
-        minishard_bits,
-        shard_bits,
         shard_number,
         minishard_number,
         table,

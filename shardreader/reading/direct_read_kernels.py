@@ -18,7 +18,9 @@ from shardreader.chunks.chunk_cache import MIX, SLOT_SHIFT
 from shardreader.decoding import gzip_kernels, positioned_read
 from shardreader.decoding.cseg import faults, kernels, stores
 from shardreader.decoding.gzip_kernels import inlined_read_one
+from shardreader.format import index_form
 from shardreader.format.grid import Triple
+from shardreader.format.index_form import MINISHARD_BITS, PRESHIFT_BITS, SHARD_BITS
 from shardreader.runtime.compiling import compile_cached, inlined
 
 __all__ = ["compile_kernel", "look", "plan_box"]
@@ -92,8 +94,8 @@ def _plan_box(
     ----------
     grid : ndarray of int64, shape (4, 3)
         `ChunkGrid.table`.
-    form : ndarray of int64, shape (7,)
-        `minishard_indices.Limits.form`.
+    form : ndarray of int64, shape (13,)
+        `index_form.index_form`.
     first_cell, counts : three ints
         The cells that the box touches.
     start, strides
@@ -127,8 +129,8 @@ def _plan_box(
                 out_firsts[row] = start + at_x * strides[0] + at_y * strides[1] + at_z * strides[2]
                 keys[row] = _morton(cell_x, cell_y, cell_z, grid_size)
                 row += 1
-    preshift, minishard_bits = np.uint64(form[4]), np.uint64(form[5])
-    both = np.uint64(form[5] + form[6])
+    preshift, minishard_bits = np.uint64(form[PRESHIFT_BITS]), np.uint64(form[MINISHARD_BITS])
+    both = np.uint64(form[MINISHARD_BITS] + form[SHARD_BITS])
     one = np.uint64(1)
     mask = (one << both) - one if both < 64 else ~np.uint64(0)
     for at in range(row):
@@ -311,6 +313,7 @@ plan_box = compile_cached(
         types.Array(types.uint64, 2, "C"),
     ),
     nogil=False,
+    parts=(index_form,),
 )
 look = compile_cached(
     _look,

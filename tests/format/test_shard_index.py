@@ -9,8 +9,10 @@ import pytest
 from shard_builder import Row, index_bytes
 
 from shardreader.errors import FormatFault
+from shardreader.format.grid import Triple
+from shardreader.format.index_rules import ForeignKeysFault
+from shardreader.format.morton import cells_of_chunk_ids, ids_in_grid, morton_bits
 from shardreader.format.shard_index import (
-    ForeignKeysFault,
     MinishardIndex,
     decode_minishard_index,
     minishard_index_range,
@@ -22,10 +24,13 @@ END = 32
 FILE_SIZE = END + 1000
 
 
-def decode(rows: list[Row], shard: int = 0, minishard: int = 0) -> MinishardIndex:
+def decode(
+    rows: list[Row], shard: int = 0, minishard: int = 0, grid_size: Triple | None = None
+) -> MinishardIndex:
     return decode_minishard_index(
         index_bytes(rows),
         spec=SPEC,
+        grid_size=grid_size,
         shard_number=shard,
         minishard_number=minishard,
         file_size=FILE_SIZE,
@@ -100,17 +105,50 @@ def test_ids_up_to_the_last() -> None:
     assert index.positions(np.array(ids, np.uint64)).tolist() == [1, 2, 0]
 
 
-@pytest.mark.parametrize(
-    ("offset", "size"),
-    [(0, 0), (1000, 0), (1000, 1), (999, 2), (1001, 0), (-1, 1), (-1, 2), (0, -1), (5, -5)],
-)
-def test_a_row_that_is_not_sound_fails_alone(offset: int, size: int) -> None:
-    index = decode([(0, 0, 10), (1, offset, size), (2, 10, 10)])
+@pytest.mark.parametrize("offset", [0, 1000, 1001])
+def test_a_row_without_bytes_fails_alone(offset: int) -> None:
+    index = decode([(0, 0, 10), (1, offset, 0), (2, 10, 10)])
     assert index.sound.tolist() == [True, False, True]
     assert index.starts.tolist() == [32, -1, 42]
     assert index.ends.tolist() == [42, -1, 52]
-    fault = index.fault(1, shard_index_end=END, file_size=FILE_SIZE)
-    assert str(size % (1 << 64)) in fault.found
+    assert "0 (" in index.fault(1, shard_index_end=END, file_size=FILE_SIZE).found
+
+
+@pytest.mark.parametrize(
+    ("offset", "size"), [(1000, 1), (999, 2), (-1, 1), (-1, 2), (0, -1), (5, -5)]
+)
+def test_a_row_that_leaves_the_file_makes_the_index_unbelievable(offset: int, size: int) -> None:
+    with pytest.raises(FormatFault, match=f"{size % (1 << 64)} bytes from offset"):
+        decode([(0, 0, 10), (1, offset, size), (2, 10, 10)])
+
+
+GRID = (3, 2, 1)
+
+
+@pytest.mark.parametrize("size", [1, 10])
+def test_an_id_outside_the_grid_makes_the_index_unbelievable(size: int) -> None:
+    assert decode([(0, 0, 10), (1, 10, size)], grid_size=GRID).sound.all()
+    with pytest.raises(FormatFault, match=r"1 others with data, the first 64 .*does not fit"):
+        decode([(0, 0, 10), (64, 10, size)], grid_size=GRID)
+
+
+def test_an_id_outside_the_grid_without_bytes_is_no_contradiction() -> None:
+    index = decode([(0, 0, 10), (64, 10, 0)], grid_size=GRID)
+    assert index.sound.tolist() == [True, False]
+
+
+def test_ids_of_the_older_numbering_are_named() -> None:
+    with pytest.raises(FormatFault, match="older chunk numbering, of writers before mid-2021"):
+        decode([(8, 0, 10), (9, 10, 10)], shard=1, grid_size=(4, 2, 1))
+
+
+@pytest.mark.parametrize("size", [(4, 8, 1), (972, 524, 221), (1, 1, 1), (5, 1, 7), (3, 2, 2)])
+def test_the_limits_of_ids_agree_with_their_cells(size: Triple) -> None:
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, 4 << morton_bits(size), 3000, dtype=np.uint64)
+    _, inside = cells_of_chunk_ids(ids, size)
+    np.testing.assert_array_equal(ids_in_grid(ids, size), inside)
+    assert ids_in_grid(ids, None).all()
 
 
 def test_a_row_may_end_with_the_file() -> None:
@@ -122,7 +160,12 @@ def test_a_row_may_end_with_the_file() -> None:
 def test_a_length_that_is_no_multiple_of_24(length: int) -> None:
     with pytest.raises(FormatFault, match=f"multiple of 24 bytes, found {length}"):
         decode_minishard_index(
-            bytes(length), spec=SPEC, shard_number=0, minishard_number=0, file_size=FILE_SIZE
+            bytes(length),
+            spec=SPEC,
+            grid_size=None,
+            shard_number=0,
+            minishard_number=0,
+            file_size=FILE_SIZE,
         )
 
 
@@ -146,9 +189,9 @@ def test_a_long_range_over_several() -> None:
         decode([(0, 0, 1000), (1, 400, 0), (2, 500, 10), (3, 600, 10)])
 
 
-def test_unsound_rows_do_not_overlap() -> None:
-    index = decode([(0, 0, 100), (1, 50, 0), (2, 50, 5000), (3, 100, 10)])
-    assert index.sound.tolist() == [True, False, False, True]
+def test_rows_without_bytes_do_not_overlap() -> None:
+    index = decode([(0, 0, 100), (1, 50, 0), (3, 100, 10)])
+    assert index.sound.tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize(("shard", "minishard"), [(0, 1), (1, 0), (1, 1)])
@@ -175,7 +218,12 @@ def test_random_bytes_give_an_index_or_a_fault() -> None:
             rows[rng.randrange(len(rows))] = rng.choice([0, 1, 128, 255, rng.randrange(256)])
         try:
             index = decode_minishard_index(
-                bytes(rows), spec=SPEC, shard_number=0, minishard_number=0, file_size=FILE_SIZE
+                bytes(rows),
+                spec=SPEC,
+                grid_size=None,
+                shard_number=0,
+                minishard_number=0,
+                file_size=FILE_SIZE,
             )
         except FormatFault:
             continue
