@@ -6,17 +6,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardreader.copies.copy_map import CopyMap, ShardState
+from shardreader.copies.state_colors import DAMAGED, NOT_DOWNLOADED
 from shardreader.format.grid import Box
 from shardreader.pictures.canvas import add_legend, write_text
-from shardreader.pictures.label_colors import BACKGROUND, NOT_DOWNLOADED
+from shardreader.pictures.label_colors import BACKGROUND
 
 __all__ = ["copy_pixels", "draw_copy"]
 
 _COLORS = {
     ShardState.HERE: (47, 160, 110),
     ShardState.PARTIAL: (150, 215, 90),
-    ShardState.UNREADABLE: (215, 38, 61),
-    ShardState.NOT_DOWNLOADED: NOT_DOWNLOADED[0],
+    ShardState.UNREADABLE: DAMAGED,
+    ShardState.NOT_DOWNLOADED: NOT_DOWNLOADED,
     ShardState.UNKNOWN: (140, 140, 140),
     ShardState.SOURCE_HAS_NONE: (48, 52, 66),
 }

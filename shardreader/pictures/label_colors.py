@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BACKGROUND", "DAMAGED", "NOT_DOWNLOADED", "OTHERS", "hatched", "label_colors"]
+from shardreader.copies.state_colors import NOT_DOWNLOADED, Color
 
-Color = tuple[int, int, int]
+__all__ = ["BACKGROUND", "OTHERS", "STRIPES", "hatched", "label_colors"]
 
 BACKGROUND: Color = (0, 0, 0)
-DAMAGED: Color = (215, 38, 61)
-NOT_DOWNLOADED: tuple[Color, Color] = ((242, 165, 65), (56, 46, 34))
+STRIPES: tuple[Color, Color] = (NOT_DOWNLOADED, (56, 46, 34))
 """The stripes of what is not downloaded, and what is between them."""
 OTHERS: Color = (64, 64, 64)
 """Segments beside those that the user chose."""
@@ -53,7 +52,7 @@ def label_colors(labels: NDArray[Any]) -> NDArray[np.uint8]:
 def hatched(height: int, width: int) -> NDArray[np.uint8]:
     """Stripes as large as a picture, shape (height, width, 3)."""
     diagonal = np.add.outer(np.arange(height), np.arange(width)) % _STRIPE_PIXELS
-    stripe, between = NOT_DOWNLOADED
+    stripe, between = STRIPES
     colors = np.array([between, stripe], dtype=np.uint8)
     return colors[(diagonal < _STRIPE_WIDTH).astype(np.intp)]
 

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shardreader.copies.state_colors import DAMAGED
 from shardreader.errors import PointStatus
 from shardreader.pictures.canvas import Swatch, add_legend, length_text, png_bytes
-from shardreader.pictures.label_colors import DAMAGED, OTHERS, hatched, label_colors
+from shardreader.pictures.label_colors import OTHERS, hatched, label_colors
 from shardreader.pictures.slice_plan import SlicePlan
 from shardreader.runtime.output_file import replacing
 

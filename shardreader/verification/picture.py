@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from html import escape
 from itertools import groupby
 
+from shardreader.copies.state_colors import DAMAGED, NOT_DOWNLOADED, css
 from shardreader.format.grid import Triple
 from shardreader.format.shard_lattice import ShardLattice
 from shardreader.verification.facts import ScaleReport
@@ -16,9 +17,9 @@ __all__ = ["COLORS", "draw_shards"]
 COLORS = {
     "whole": "#2f7d5b",
     "partial": "#93c47d",
-    "damaged": "#d7263d",
+    "damaged": css(DAMAGED),
     "not_checked": "#7aa6c2",
-    "not_downloaded": "#f2a541",
+    "not_downloaded": css(NOT_DOWNLOADED),
     "unknown": "#bdbdbd",
     "source_has_none": "#e6eef5",
     "not_selected": "#ffffff",

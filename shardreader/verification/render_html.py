@@ -23,14 +23,16 @@ from shardreader.verification.wording import (
 __all__ = ["render_html"]
 
 _CODE = re.compile("`([^`]*)`")
-_STYLE = """
+_STYLE = (
+    """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1140px;
   margin: 2em auto; padding: 0 1em }
 h1 { font-size: 1.3em } h2 { font-size: 1.15em; margin-top: 2em } h3 { font-size: 1em }
 .verdict { padding: .7em 1em; border-left: 6px solid; font-weight: 600 }
-.ok { border-color: #2f7d5b; background: #eef6f2 }
-.wrong { border-color: #d7263d; background: #fdeff1 }
-table { border-collapse: collapse } td, th { padding: .15em .9em .15em 0; text-align: left;
+"""
+    f".ok {{ border-color: {COLORS['whole']}; background: #eef6f2 }}\n"
+    f".wrong {{ border-color: {COLORS['damaged']}; background: #fdeff1 }}\n"
+    """table { border-collapse: collapse } td, th { padding: .15em .9em .15em 0; text-align: left;
   vertical-align: top } td.number { text-align: right; font-variant-numeric: tabular-nums }
 code, pre, li, td.names { overflow-wrap: anywhere }
 code, pre, td.names { font: 13px/1.45 ui-monospace, monospace }
@@ -41,6 +43,7 @@ svg { max-width: 100%; height: auto } svg text { font: 11px system-ui, sans-seri
 .swatch { display: inline-block; width: 1em; height: 1em; border: 1px solid #777;
   vertical-align: -2px; margin-right: .5em }
 """
+)
 
 
 def render_html(report: ReportFacts) -> str:

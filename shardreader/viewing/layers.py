@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shardreader.copies.state_colors import DAMAGED, NOT_DOWNLOADED, css
 from shardreader.errors import PointStatus
 from shardreader.format.grid import Box
 
@@ -33,8 +34,8 @@ STATUS_COLORS = {
     PointStatus.OK: "#ffffff",
     PointStatus.EMPTY: "#8c8c8c",
     PointStatus.OUT_OF_BOUNDS: "#b36bff",
-    PointStatus.NOT_DOWNLOADED: "#f2a541",
-    PointStatus.CORRUPT: "#d7263d",
+    PointStatus.NOT_DOWNLOADED: css(NOT_DOWNLOADED),
+    PointStatus.CORRUPT: css(DAMAGED),
 }
 _BOX_SHADER = """\
 void main() {

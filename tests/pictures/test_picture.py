@@ -19,8 +19,9 @@ from shard_builder import TinyVolume
 from volumes import Spec, write_volume
 
 from shardreader import Box, OutOfBoundsError, PointStatus, open_volume
+from shardreader.copies.state_colors import DAMAGED
 from shardreader.pictures.canvas import add_legend, length_text, scale_bar_nm
-from shardreader.pictures.label_colors import DAMAGED, NOT_DOWNLOADED, OTHERS, hatched, label_colors
+from shardreader.pictures.label_colors import OTHERS, STRIPES, hatched, label_colors
 from shardreader.pictures.slice_plan import LONGEST_SIDE, plan_slice
 
 AXES = "xyz"
@@ -139,7 +140,7 @@ def test_what_is_not_there_looks_different_from_background(tiny: TinyVolume, sma
     below = np.s_[32 * side :]
     assert (picture.status[below] == PointStatus.NOT_DOWNLOADED).all()
     assert {tuple(color) for color in picture.pixels[below].reshape(-1, 3).tolist()} == {
-        *NOT_DOWNLOADED
+        *STRIPES
     }
     np.testing.assert_array_equal(picture.pixels[below], hatched(small, small)[below])
     assert picture.count(PointStatus.NOT_DOWNLOADED) == small * small // 2
