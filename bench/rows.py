@@ -15,8 +15,7 @@ from bench.peers import CloudVolume, Ours, Tensorstore
 from bench.questions import BOX_KINDS, QUESTIONS, translating_side
 from bench.scenarios import Scenario
 from shardreader.checking.shard_check import ShardJob, check_shard
-from shardreader.format.shard_extent import shard_cells
-from shardreader.format.shard_lattice import ShardLattice
+from shardreader.format.shard_lattice import ShardLattice, shard_cells
 from shardreader.reading.box_read import cells_of
 from shardreader.reading.large_arrays import drop_kept
 

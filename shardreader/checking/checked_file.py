@@ -16,7 +16,7 @@ from shardreader.format.byterange import join_ranges
 from shardreader.format.grid import Triple
 from shardreader.format.info import ScaleInfo
 from shardreader.format.manifest import FileRecord
-from shardreader.format.shard_extent import shard_cells, voxels_of_cells
+from shardreader.format.shard_lattice import shard_cells, voxels_of_cells
 from shardreader.format.sharding import ShardingSpec
 from shardreader.storage.local_store import FileIdentity, LocalStore
 

@@ -9,9 +9,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from shardreader.chunks.chunk_cache import SeenLately
-from shardreader.chunks.kept_chunks import KeptChunk, words_of_all
-from shardreader.chunks.kept_chunks import keep as keep_chunk
+from shardreader.chunks.chunk_cache import KeptChunk, SeenLately, words_of_all
+from shardreader.chunks.chunk_cache import keep as keep_chunk
 from shardreader.chunks.located import Found, ReadJob, plan_reads
 from shardreader.decoding.inflate import inflate, loaded_file_reader, most_stored_bytes
 from shardreader.errors import FormatFault, PointStatus

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from shardreader.commands.common import DONE, CommandError, add_any_volume, add_scale
 
 if TYPE_CHECKING:
-    from shardreader.copies.copy_summary import CopySummary
+    from shardreader.copies.shard_listing import CopySummary
     from shardreader.format.info import ScaleInfo, VolumeInfo
     from shardreader.format.manifest import Manifest
     from shardreader.format.sharding import ShardingSpec
@@ -102,13 +102,13 @@ def _scale(
     """A scale; what is here of it is counted in a `directory`."""
     from dataclasses import asdict
 
-    from shardreader.copies.copy_summary import summarize_copy
+    from shardreader.copies.shard_listing import scale_folder, summarize_copy
     from shardreader.format.shard_geometry import chunks_in_volume
 
     sharding = scale.sharding
     copy = exists = None
     if directory is not None:
-        exists = os.path.isdir(os.path.join(directory, *scale.key.split("/")))
+        exists = os.path.isdir(scale_folder(directory, scale))
         if sharding is not None:
             copy = summarize_copy(directory, scale, sharding, manifest)
     return {

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardreader.copies.patched_info import check_same_volume, write_info
+from shardreader.copies.shard_listing import scale_folder
 from shardreader.copies.shard_writer import (
     NewChunks,
     OtherGenerationError,
@@ -84,7 +85,7 @@ class KeptCopy:
                 "open it without cache_dir"
             )
         keys = check_same_volume(directory, volume, source_url)
-        folder = os.path.normpath(os.path.join(directory, *scale.key.split("/")))
+        folder = scale_folder(directory, scale)
         if os.path.relpath(folder, directory).startswith(os.pardir):
             raise InfoError(f"{source_url}: the scale {scale.key!r} lies outside of the volume")
         os.makedirs(folder, exist_ok=True)

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from shardreader.copies.shard_listing import scale_folder
 from shardreader.errors import ReadError, ShardError
 from shardreader.format.coverage import COVERAGE_MAGIC
-from shardreader.format.grid import Box, Triple
-from shardreader.format.merged_boxes import merged_boxes
-from shardreader.format.shard_extent import voxels_of_cells
-from shardreader.format.shard_lattice import COUNTABLE_SHARDS, ShardLattice
+from shardreader.format.grid import Box, Triple, merged_boxes
+from shardreader.format.shard_lattice import COUNTABLE_SHARDS, ShardLattice, voxels_of_cells
 from shardreader.storage.documents import VolumeFiles
 from shardreader.storage.local_store import LocalStore, StaleFileError, read_error
 from shardreader.storage.shard_pairs import parts_of, shard_name
@@ -173,7 +172,7 @@ def _listed(files: VolumeFiles) -> set[str]:
 
 
 def _present(files: VolumeFiles) -> set[str]:
-    directory = os.path.join(files.directory, *files.scale.key.split("/"))
+    directory = scale_folder(files.directory, files.scale)
     try:
         names = set(os.listdir(directory))
     except FileNotFoundError:

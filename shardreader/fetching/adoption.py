@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from shardreader.copies.copy_summary import partial_shards
 from shardreader.copies.listed_source import manifest_of, now, read_source
+from shardreader.copies.shard_listing import files_in, partial_shards, scale_folder
 from shardreader.errors import InfoError
 from shardreader.format.info import ScaleInfo
 from shardreader.format.manifest import MANIFEST_NAME, FileRecord, Manifest, ScaleManifest
@@ -304,7 +304,7 @@ def _unfinished(sizes: Mapping[str, int], lattice: ShardLattice) -> tuple[str, .
 def _partial(directory: str, scale: ScaleInfo, names: Iterable[str]) -> tuple[str, ...]:
     if scale.sharding is None:
         return ()
-    folder = os.path.normpath(os.path.join(directory, *scale.key.split("/")))
+    folder = scale_folder(directory, scale)
     found = partial_shards(folder, names, scale.sharding)
     for error in found.unreadable.values():
         raise error  # it may be partial, and a manifest must not call it whole
@@ -313,11 +313,8 @@ def _partial(directory: str, scale: ScaleInfo, names: Iterable[str]) -> tuple[st
 
 def _sizes(directory: str, scale: ScaleInfo) -> dict[str, int]:
     """The regular files in the directory of a scale."""
-    folder = os.path.normpath(os.path.join(directory, *scale.key.split("/")))
+    folder = scale_folder(directory, scale)
     try:
-        with os.scandir(folder) as entries:
-            return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
-    except FileNotFoundError:
-        return {}
+        return {name: stamp.size for name, stamp in files_in(folder).items()}
     except OSError as error:
         raise read_error(folder, "list it", error) from error

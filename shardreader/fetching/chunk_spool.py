@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from shardreader.runtime.part_file import open_part, write_all
+from shardreader.runtime.output_file import open_part, write_all
 from shardreader.storage.retrying import StoppedError
 
 __all__ = ["ChunkSpool", "discard_spool", "spool_path"]

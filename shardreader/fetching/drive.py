@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 import errno
-import os
 
+from shardreader.copies.shard_listing import files_in
 from shardreader.errors import ReadError
-from shardreader.fetching.plan import LocalFile, ScalePlan
+from shardreader.fetching.plan import ScalePlan
 
-__all__ = ["begun_bytes", "files_in", "no_room"]
-
-
-def files_in(folder: str) -> dict[str, LocalFile]:
-    """The regular files of a directory, which need not exist."""
-    try:
-        with os.scandir(folder) as entries:
-            found = [(e.name, e.stat()) for e in entries if e.is_file()]
-    except FileNotFoundError:
-        return {}
-    return {name: LocalFile(status.st_size, status.st_mtime_ns) for name, status in found}
+__all__ = ["begun_bytes", "no_room"]
 
 
 def begun_bytes(folder: str, plan: ScalePlan) -> int:

@@ -12,8 +12,9 @@ from dataclasses import replace
 from typing import Any
 
 from shardreader.copies.patched_info import write_info
+from shardreader.copies.shard_listing import files_in
 from shardreader.errors import InfoError, ReadError
-from shardreader.fetching.drive import begun_bytes, files_in, no_room
+from shardreader.fetching.drive import begun_bytes, no_room
 from shardreader.fetching.manifest_writer import ManifestWriter
 from shardreader.fetching.partial_plan import cost_of, mending, plan_region
 from shardreader.fetching.plan import ScalePlan, plan_scale

@@ -32,12 +32,12 @@ from shardreader.fetching.source_shard import (
 from shardreader.format.coverage import Coverage
 from shardreader.format.manifest import FileRecord
 from shardreader.format.sharding import ShardingSpec
-from shardreader.runtime.part_file import is_occupied
+from shardreader.runtime.output_file import is_occupied
 from shardreader.storage.local_store import LocalStore
 from shardreader.storage.plain_http import AbsentError, RefusedError, TransientError
+from shardreader.storage.remote_ranges import SourceObject
 from shardreader.storage.remote_store import ChangedError, ObjectVersion
 from shardreader.storage.shard_pairs import ShardFiles, parts_of
-from shardreader.storage.source_object import SourceObject
 
 __all__ = ["Cost", "PartialDownload"]
 

@@ -7,10 +7,10 @@ import threading
 from collections.abc import Mapping
 from dataclasses import replace
 
+from shardreader.copies.shard_listing import FileStamp
 from shardreader.errors import FormatFault, ReadError, ShardReaderError
 from shardreader.fetching.partial_download import Cost, PartialDownload
 from shardreader.fetching.plan import (
-    LocalFile,
     ScalePlan,
     ShardTask,
     is_whole,
@@ -36,7 +36,7 @@ def plan_region(
     region: Region,
     lattice: ShardLattice,
     rows: Mapping[str, ShardRow],
-    files: Mapping[str, LocalFile],
+    files: Mapping[str, FileStamp],
     earlier: Mapping[str, FileRecord],
 ) -> ScalePlan:
     """Plan the fetch of a part; parameters are those of `plan.plan_scale`.

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from shardreader.copies.gsutil_listing import ListedObject
+from shardreader.copies.shard_listing import FileStamp
 from shardreader.errors import InfoError
 from shardreader.fetching.checksum import base64_of
 from shardreader.fetching.region import PartialTask
@@ -21,7 +21,6 @@ from shardreader.storage.remote_store import ObjectVersion
 
 __all__ = [
     "RANGE_BYTES",
-    "LocalFile",
     "ScalePlan",
     "ShardTask",
     "plan_scale",
@@ -31,13 +30,6 @@ __all__ = [
 ]
 
 RANGE_BYTES = 16 << 20
-
-
-class LocalFile(NamedTuple):
-    """A file of the copy."""
-
-    size: int
-    mtime_ns: int
 
 
 @dataclass(frozen=True)
@@ -118,7 +110,7 @@ def plan_scale(
     lattice: ShardLattice,
     listing: ScaleListing | None,
     rows: Mapping[str, ShardRow],
-    files: Mapping[str, LocalFile],
+    files: Mapping[str, FileStamp],
     earlier: Mapping[str, FileRecord],
     only: Collection[str] | None,
 ) -> ScalePlan:
@@ -131,7 +123,7 @@ def plan_scale(
         None where the source cannot be listed.
     rows : mapping of str to ShardRow
         What earlier runs left.
-    files : mapping of str to LocalFile
+    files : mapping of str to FileStamp
         What is in the directory of the scale.
     earlier : mapping of str to FileRecord
         What the manifest of the copy says.
@@ -178,7 +170,7 @@ def _repair(
     lattice: ShardLattice,
     listing: ScaleListing | None,
     rows: Mapping[str, ShardRow],
-    files: Mapping[str, LocalFile],
+    files: Mapping[str, FileStamp],
     earlier: Mapping[str, FileRecord],
     only: Collection[str],
 ) -> ScalePlan:
@@ -209,7 +201,7 @@ def _repair(
     )
 
 
-def is_whole(row: ShardRow | None, listed: ListedObject | None, file: LocalFile | None) -> bool:
+def is_whole(row: ShardRow | None, listed: ListedObject | None, file: FileStamp | None) -> bool:
     if row is None or row.state != "whole" or row.version is None or file is None:
         return False
     return (
@@ -233,7 +225,7 @@ def shard_task(
     name: str,
     listed: ListedObject | None,
     row: ShardRow | None,
-    file: LocalFile | None,
+    file: FileStamp | None,
     record: FileRecord | None,
 ) -> ShardTask:
     number = lattice.number_of_name(name)

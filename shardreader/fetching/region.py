@@ -18,8 +18,7 @@ from shardreader.errors import InfoError, OutOfBoundsError, PointStatus
 from shardreader.format.grid import Box
 from shardreader.format.info import COMPRESSED_SEGMENTATION, ScaleInfo, VolumeInfo
 from shardreader.format.morton import chunk_ids_of_cells
-from shardreader.format.shard_extent import shard_cells
-from shardreader.format.shard_lattice import ShardLattice
+from shardreader.format.shard_lattice import ShardLattice, shard_cells
 from shardreader.reading.points import points_to_voxels, voxel_box
 from shardreader.tables.point_tables import open_points
 

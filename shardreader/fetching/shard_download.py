@@ -24,12 +24,10 @@ from shardreader.fetching.state import ShardRow, whole_row
 from shardreader.fetching.structure import PARTIAL, structure_faults
 from shardreader.format.info import ScaleInfo
 from shardreader.format.manifest import FileRecord
-from shardreader.runtime.output_file import sync_directory
-from shardreader.runtime.part_file import is_occupied, open_part, write_all
+from shardreader.runtime.output_file import is_occupied, open_part, sync_directory, write_all
 from shardreader.storage.plain_http import AbsentError, RefusedError, TransientError
-from shardreader.storage.remote_store import ChangedError, ObjectVersion, same_version
+from shardreader.storage.remote_store import ChangedError, ObjectVersion
 from shardreader.storage.retrying import Patience, StoppedError, Throttle
-from shardreader.storage.source_object import strong_etag
 
 __all__ = ["Desk", "Outcome", "RowNews", "ShardDownload"]
 
@@ -313,7 +311,7 @@ class ShardDownload:
         if self._version is not None:
             end = min(end, self._version.size)
         reply = self._desk.reader.store.read(
-            self._path, start=start, end=end, if_match=strong_etag(self._version)
+            self._path, start=start, end=end, if_match=self._version and self._version.strong_etag
         )
         self._accept(reply.version)
         missing = min(end, reply.version.size) - start
@@ -342,7 +340,7 @@ class ShardDownload:
     def _accept(self, version: ObjectVersion) -> None:
         """Hold a reply to the version that is being fetched, or to the listing."""
         if self._version is not None:
-            if not same_version(version, self._version):
+            if not version.is_same(self._version):
                 raise ChangedError("the object changed at the source while it was fetched")
             return
         listed = self._listed

@@ -27,7 +27,7 @@ from shardreader.format.shard_index import (
     most_minishard_index_bytes,
 )
 from shardreader.format.sharding import ShardingSpec
-from shardreader.storage.source_object import SourceObject
+from shardreader.storage.remote_ranges import SourceObject
 
 __all__ = [
     "GAP_BYTES",

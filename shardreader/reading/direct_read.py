@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shardreader.chunks.chunk_cache import Places
+from shardreader.chunks.chunk_cache import KeptChunk, Places, words_of_all
 from shardreader.chunks.chunk_source import ChunkSource
-from shardreader.chunks.kept_chunks import KeptChunk, words_of_all
 from shardreader.chunks.sharded_source import Runs, ShardedSource
 from shardreader.chunks.stored_reader import TYPICAL_RATIO
 from shardreader.decoding.chunk_decoder import CORRUPT, ChunkDecoder, ManyChunksDecoder, PointBatch

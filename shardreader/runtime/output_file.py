@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-__all__ = ["npy_header", "replacing", "sync_directory"]
+__all__ = ["is_occupied", "npy_header", "open_part", "replacing", "sync_directory", "write_all"]
 
 _NPY_MAGIC = b"\x93NUMPY\x01\x00"
 # A multiple of 64, with room for any column name that a table is likely to have.
@@ -110,3 +111,26 @@ def npy_header(dtype: np.dtype[Any], shape: tuple[int, ...], *, fortran_order: b
     )
     length = _NPY_HEADER_BYTES - len(_NPY_MAGIC) - 2
     return _NPY_MAGIC + length.to_bytes(2, "little") + text.ljust(length - 1).encode() + b"\n"
+
+
+_OPEN = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+def open_part(path: str) -> int:
+    """Open a file for reading and writing, with whatever is in it."""
+    return os.open(path, _OPEN, 0o666)
+
+
+def is_occupied(path: str) -> bool:
+    """Whether something that is no regular file has this name."""
+    try:
+        return not stat.S_ISREG(os.stat(path).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def write_all(file: int, data: bytes) -> None:
+    """Write all of the bytes at the present position."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]

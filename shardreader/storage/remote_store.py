@@ -34,7 +34,6 @@ __all__ = [
     "Reply",
     "check_process",
     "gcs_endpoint",
-    "same_version",
 ]
 
 # What of a body that is cut was not yet given on is lost.
@@ -104,15 +103,6 @@ def check_process() -> None:
             "a URL was read before this process was forked, and cannot be read in the child: start "
             'processes with spawn: multiprocessing.get_context("spawn")'
         )
-
-
-def same_version(one: ObjectVersion, other: ObjectVersion) -> bool:
-    """Whether two replies are about the same version of an object."""
-    if one.size != other.size:
-        return False
-    if one.etag is not None and other.etag is not None:
-        return one.etag == other.etag
-    return one.modified == other.modified
 
 
 class RemoteStore:

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from shardreader.checking.findings import Finding, FindingKind
-from shardreader.copies.copy_summary import summarize_copy
-from shardreader.copies.shard_listing import list_shards, scale_folder
+from shardreader.copies.shard_listing import list_shards, scale_folder, summarize_copy
 from shardreader.format.grid import Box
 from shardreader.format.info import ScaleInfo
 from shardreader.format.manifest import FileRecord, Manifest

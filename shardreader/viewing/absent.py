@@ -8,9 +8,8 @@ import numpy as np
 
 from shardreader.copies.copy_map import CopyMap, ShardState
 from shardreader.errors import PointStatus
-from shardreader.format.grid import Box
-from shardreader.format.merged_boxes import merged_boxes
-from shardreader.format.shard_extent import voxels_of_cells
+from shardreader.format.grid import Box, merged_boxes
+from shardreader.format.shard_lattice import voxels_of_cells
 from shardreader.volume import Volume
 
 __all__ = ["absent_boxes"]

@@ -31,7 +31,7 @@ from shardreader.decoding import cseg
 from shardreader.format.grid import Box
 from shardreader.format.info import ScaleInfo, parse_info
 from shardreader.format.morton import chunk_ids_of_cells
-from shardreader.format.shard_extent import shard_cells, voxels_of_cells
+from shardreader.format.shard_lattice import shard_cells, voxels_of_cells
 from shardreader.storage.local_store import LocalStore
 
 PINKY = Path(__file__).resolve().parents[3] / "shared/data/pinky40/segmentation"

@@ -12,7 +12,7 @@ from shard_builder import TinyVolume, encode, gzipped, tiny_chunk
 
 from shardreader import Box, Volume, open_volume
 from shardreader.chunks import stored_reader
-from shardreader.chunks.kept_chunks import keep, words_of_all
+from shardreader.chunks.chunk_cache import keep, words_of_all
 from shardreader.errors import ChunkError, PointStatus
 
 words = st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=20)

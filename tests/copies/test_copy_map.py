@@ -19,8 +19,8 @@ from shard_builder import TinyVolume
 from shardreader import Box, ReadError
 from shardreader.copies.copy_map import CopyMap, ShardState, read_copy_map
 from shardreader.format.coverage import Coverage, encode_coverage
+from shardreader.format.grid import merged_boxes
 from shardreader.format.manifest import MANIFEST_NAME, FileRecord, Manifest, ScaleManifest
-from shardreader.format.merged_boxes import merged_boxes
 from shardreader.pictures.copy_picture import copy_pixels
 from shardreader.storage.documents import read_volume_files
 

@@ -139,9 +139,7 @@ def test_what_is_not_there_looks_different_from_background(tiny: TinyVolume, sma
     assert (picture.pixels[chunk] == DAMAGED).all()
     below = np.s_[32 * side :]
     assert (picture.status[below] == PointStatus.NOT_DOWNLOADED).all()
-    assert {tuple(color) for color in picture.pixels[below].reshape(-1, 3).tolist()} == {
-        *STRIPES
-    }
+    assert {tuple(color) for color in picture.pixels[below].reshape(-1, 3).tolist()} == {*STRIPES}
     np.testing.assert_array_equal(picture.pixels[below], hatched(small, small)[below])
     assert picture.count(PointStatus.NOT_DOWNLOADED) == small * small // 2
     assert picture.count(PointStatus.CORRUPT) == (16 * side) ** 2
