@@ -6,40 +6,33 @@ labels: see `check`.
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import random
 import shutil
-import tracemalloc
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from cseg_words import Block, channel_words, encoding, table_words, value_words
-from shard_builder import TinyVolume, block_label, encode, gzipped, tiny_chunk
-from tiny_reads import ABSENT, CORRUPT, EMPTY, check, chunk_box
+from shard_builder import TinyVolume, block_label
+from tiny_reads import (
+    ABSENT,
+    CORRUPT,
+    EMPTY,
+    FIRST_MINISHARD,
+    FIRST_SHARD,
+    assert_says,
+    check,
+    chunk_box,
+)
 
 from shardreader import Box, open_volume
 from shardreader.errors import (
     ChunkError,
     NotDownloadedError,
     PointStatus,
-    ReadError,
     ShardError,
-    ShardReaderError,
 )
-from shardreader.format.manifest import FileRecord, Manifest, ScaleManifest
-
-FIRST_MINISHARD = range(4)
-FIRST_SHARD = range(16)
-
-
-def assert_says(error: ShardReaderError, *parts: str) -> None:
-    """A message has all that the contract asks for, and these parts."""
-    for part in (*parts, "expected", "found", "copy"):
-        assert part in str(error)
 
 
 def test_a_good_volume(tiny: TinyVolume) -> None:
@@ -48,91 +41,6 @@ def test_a_good_volume(tiny: TinyVolume) -> None:
 
 def test_a_good_gzip_volume(tiny_gzip: TinyVolume) -> None:
     check(tiny_gzip.write())
-
-
-# --- what is not there
-
-
-def test_an_absent_chunk_id_is_background(tiny: TinyVolume) -> None:
-    for chunk_id in (0, 2, 7):
-        del tiny.shards[0].chunks[chunk_id]
-    check(tiny.write(), [0, 2, 7], EMPTY)
-
-
-def test_an_empty_minishard_is_background(tiny: TinyVolume) -> None:
-    for chunk_id in range(8, 12):
-        del tiny.shards[0].chunks[chunk_id]
-    check(tiny.write(), range(8, 12), EMPTY)
-
-
-def test_an_absent_shard_file_is_not_downloaded(tiny: TinyVolume) -> None:
-    path = tiny.write().shard_path(0)
-    path.unlink()
-    raised = check(tiny, FIRST_SHARD, ABSENT, NotDownloadedError)
-    assert isinstance(raised[5], FileNotFoundError)
-    for part in (str(path), "shard 0x0", "minishard 1", "chunk 5", "(1, 0, 1)", "copy", "missing="):
-        assert part in str(raised[5])
-    check(tiny, FIRST_SHARD, ABSENT, missing="zero")
-
-
-def write_manifest(tiny: TinyVolume, unlisted: str, **files: str) -> None:
-    records = {f"{name[1:]}.shard": FileRecord(state) for name, state in files.items()}
-    scales = {tiny.key: ScaleManifest(unlisted, records)}
-    manifest = Manifest("2026-11-22T00:00:00Z", "gs://bucket/vol", "listing", scales)
-    (tiny.path / "shardreader-manifest.json").write_bytes(manifest.to_json())
-
-
-@pytest.mark.parametrize(
-    ("unlisted", "files"), [("none", {}), ("unknown", {"_0": "none"}), ("none", {"_0": "none"})]
-)
-def test_an_absent_shard_that_the_source_has_not_is_background(
-    tiny: TinyVolume, unlisted: str, files: dict[str, str]
-) -> None:
-    tiny.write().shard_path(0).unlink()
-    write_manifest(tiny, unlisted, **files)
-    check(tiny, FIRST_SHARD, EMPTY)
-
-
-@pytest.mark.parametrize("state", ["whole", "partial", "not_fetched"])
-def test_an_absent_shard_that_the_source_has_is_not_downloaded(
-    tiny: TinyVolume, state: str
-) -> None:
-    tiny.write().shard_path(0).unlink()
-    write_manifest(tiny, "none", _0=state)
-    raised = check(tiny, FIRST_SHARD, ABSENT, NotDownloadedError)
-    assert "gsutil cp gs://bucket/vol/tiny/0.shard" in str(raised[0])
-
-
-def test_a_manifest_does_not_hide_a_file_that_is_there(tiny: TinyVolume) -> None:
-    tiny.write()
-    write_manifest(tiny, "none", _0="none")
-    check(tiny)
-
-
-def test_an_unlisted_shard_of_an_unknown_rest_is_not_downloaded(tiny: TinyVolume) -> None:
-    tiny.write().shard_path(0).unlink()
-    write_manifest(tiny, "unknown", _1="whole")
-    check(tiny, FIRST_SHARD, ABSENT, NotDownloadedError)
-
-
-@pytest.mark.parametrize("gone", ["info", "tiny"])
-def test_a_copy_that_goes_away_is_no_status(tiny: TinyVolume, gone: str) -> None:
-    tiny.write()
-    vol = open_volume(tiny.path)
-    if gone == "tiny":
-        shutil.rmtree(tiny.path / gone)
-    else:
-        (tiny.path / gone).unlink()
-        tiny.shard_path(0).unlink()
-    for read in (
-        lambda: vol.lookup([[0, 0, 0]], units="voxel", return_status=True),
-        lambda: vol.cutout(Box((0, 0, 0), (1, 1, 1))),
-        lambda: vol.stored_chunks(vol.bounds),
-    ):
-        with pytest.raises(ReadError) as info:
-            read()
-        assert isinstance(info.value, OSError)
-        assert str(tiny.path / gone) in str(info.value)
 
 
 # --- minishard indices
@@ -355,176 +263,6 @@ def test_voxel_offset_may_be_negative(tiny: TinyVolume) -> None:
             x, y, z = tiny.lower(chunk_id)
             part = vol[x - 100 : x - 84, y - 3 : y + 13, z + 5 : z + 13]
             np.testing.assert_array_equal(part, tiny.voxels(chunk_id))
-
-
-# --- the bytes of a chunk
-
-
-def replace_chunk(tiny: TinyVolume, chunk_id: int, stored: bytes) -> TinyVolume:
-    tiny.shards[chunk_id >> 4].chunks[chunk_id] = stored
-    return tiny.write()
-
-
-def damaged_streams() -> dict[str, bytes]:
-    good = gzipped(tiny_chunk(5))
-    stored = gzip.compress(tiny_chunk(5), 0, mtime=0)  # level 0 keeps the bytes as they are
-    zeros = stored.rindex(bytes(4), 0, -8)
-    return {
-        "wrong checksum": good[:-8] + bytes([good[-8] ^ 1]) + good[-7:],
-        "wrong length": good[:-4] + (69).to_bytes(4, "little"),
-        "length 0": good[:-4] + bytes(4),
-        "huge length": good[:-4] + b"\xff" * 4,
-        "cut in the data": good[:-20],
-        "cut in the trailer": good[:-1],
-        "cut before the trailer": good[:-8],
-        "cut with four zeros at the end": stored[: zeros + 4],
-        "spliced with four zeros at the end": good[:-9] + bytes(4),
-        "cut in the header": good[:5],
-        "one byte": b"\x1f",
-        "all zeros": bytes(60),
-        "empty stream": gzipped(b""),
-        "several empty members": gzipped(b"") * 3,
-        "trailing zeros": good + bytes(8),
-        "trailing byte": good + b"\n",
-        "trailing copy of the length": good + good[-4:],
-        "trailing copy of the trailer": good + good[-8:],
-        "second member cut": good + gzipped(tiny_chunk(6))[:-3],
-        "zlib stream": zlib.compress(tiny_chunk(5)),
-        "not encoded": tiny_chunk(5),
-        "not a multiple of 4": gzipped(tiny_chunk(5) + b"\0"),
-        "cut encoding": gzipped(tiny_chunk(5)[:-1]),
-        "bad method": good[:2] + b"\x07" + good[3:],
-        "reserved flags": good[:3] + b"\xe0" + good[4:],
-        "member of other data after it": good + gzipped(b"abc"),
-    }
-
-
-@pytest.mark.parametrize("name", damaged_streams())
-def test_a_damaged_gzip_stream(tiny_gzip: TinyVolume, name: str) -> None:
-    stored = damaged_streams()[name]
-    replace_chunk(tiny_gzip, 5, stored)
-    raised = check(tiny_gzip, [5], error=ChunkError, in_index=False)
-    start = 64 + tiny_gzip.shards[0].chunk_offsets()[5]
-    where = f"bytes [{start}, {start + len(stored)})"
-    path = str(tiny_gzip.shard_path(0))
-    assert_says(raised[5], path, "shard 0x0", "minishard 1", "chunk 5", "(1, 0, 1)", where)
-
-
-@pytest.mark.parametrize("cuts", [[0], [68], [20, 40], [34], [4, 4], [17, 34, 51]])
-def test_several_members_are_one_stream(tiny_gzip: TinyVolume, cuts: list[int]) -> None:
-    parts = zip([0, *cuts], [*cuts, 68], strict=True)
-    members = [gzipped(tiny_chunk(5)[a:b]) for a, b in parts]
-    check(replace_chunk(tiny_gzip, 5, b"".join(members)))
-
-
-def test_two_identical_members(tiny_gzip: TinyVolume) -> None:
-    # Words behind the encoding, here its twin, are let pass.
-    check(replace_chunk(tiny_gzip, 5, gzipped(tiny_chunk(5)) * 2))
-
-
-def test_an_encoding_in_two_identical_members(tiny_gzip: TinyVolume) -> None:
-    # Channel at word 1; four headers of 0 bits with the table at word 1 + 8, which is (8, 0). The
-    # second half of the words is the first half again, and holds the end of the fourth header and
-    # the table.
-    half = np.array([1, 8, 0, 8, 0, 8, 0, 8], "<u4").tobytes()
-    replace_chunk(tiny_gzip, 5, gzipped(half) * 2)
-    with open_volume(tiny_gzip.path) as vol:
-        assert (vol.cutout(chunk_box(tiny_gzip, 5)) == 8).all()
-        assert vol.lookup(tiny_gzip.lower(5), units="voxel") == 8
-
-
-def test_a_header_with_a_name_and_a_comment(tiny_gzip: TinyVolume) -> None:
-    plain = gzipped(tiny_chunk(5))
-    check(replace_chunk(tiny_gzip, 5, plain[:3] + b"\x18" + plain[4:10] + b"n\0c\0" + plain[10:]))
-
-
-@pytest.mark.parametrize("members", [1, 4])
-def test_a_bomb_takes_no_memory(tiny_gzip: TinyVolume, members: int) -> None:
-    replace_chunk(tiny_gzip, 5, gzipped(bytes((64 << 20) // members)) * members)
-    with open_volume(tiny_gzip.path, threads=1) as vol:
-        vol.lookup(tiny_gzip.lower(6), units="voxel")  # load numba before memory is counted
-        tracemalloc.start()
-        try:
-            with pytest.raises(ChunkError, match="at most"):
-                vol.cutout(chunk_box(tiny_gzip, 5))
-            _, peak = tracemalloc.get_traced_memory()
-        finally:
-            tracemalloc.stop()
-    assert peak < 8 << 20
-    check(tiny_gzip, [5], error=ChunkError, in_index=False)
-
-
-@pytest.mark.parametrize("entry", ["wrong checksum", "cut in the trailer", "trailing byte"])
-def test_a_damaged_gzip_minishard_index(tiny_gzip: TinyVolume, entry: str) -> None:
-    shard = tiny_gzip.shards[0]
-    good = shard.stored_index(0)
-    damage = {
-        "wrong checksum": good[:-8] + bytes([good[-8] ^ 1]) + good[-7:],
-        "cut in the trailer": good[:-1],
-        "trailing byte": good + b"\n",
-    }
-    shard.stored_indices[0] = damage[entry]
-    raised = check(tiny_gzip.write(), FIRST_MINISHARD)
-    start, end = (64 + n for n in shard.index_entries()[0])
-    assert_says(raised[0], str(tiny_gzip.shard_path(0)), "minishard 0", f"bytes [{start}, {end})")
-
-
-def test_a_minishard_index_bomb(tiny_gzip: TinyVolume) -> None:
-    tiny_gzip.shards[0].stored_indices[0] = gzipped(bytes(24 << 20))
-    check(tiny_gzip.write(), FIRST_MINISHARD)
-
-
-@pytest.mark.parametrize("length", [1, 2, 3, 5, 67])
-def test_an_encoding_of_no_whole_words(tiny: TinyVolume, length: int) -> None:
-    raised = check(
-        replace_chunk(tiny, 5, tiny_chunk(5)[:length]), [5], error=ChunkError, in_index=False
-    )
-    assert_says(raised[5], "chunk 5", "multiple of 4", f"found {length}")
-
-
-@pytest.mark.parametrize("name", ["raw", "gzip"])
-@pytest.mark.parametrize("block", range(4))
-def test_a_damaged_block_fails_only_reads_that_touch_it(
-    tmp_path: Path, block: int, name: str
-) -> None:
-    tiny = TinyVolume(tmp_path / "tiny", index_encoding=name, data_encoding=name)
-    words = np.frombuffer(tiny_chunk(5), "<u4").copy()
-    words[1 + 2 * block] = 0xFFFFFF  # table far behind the end
-    replace_chunk(tiny, 5, encode(words.tobytes(), name))
-    x, y, z = tiny.lower(5)
-    corners = [(x + 8 * (i % 2), y + 8 * (i // 2), z) for i in range(4)]
-    with open_volume(tiny.path) as vol:
-        labels, status = vol.lookup(corners, units="voxel", return_status=True)
-        assert status.tolist() == [CORRUPT if i == block else PointStatus.OK for i in range(4)]
-        good = [0 if i == block else block_label(5, i) for i in range(4)]
-        assert labels.tolist() == good
-        for i, (a, b, c) in enumerate(corners):
-            box = Box((a, b, c), (a + 8, b + 8, c + 8))
-            if i != block:
-                assert (vol.cutout(box) == good[i]).all()
-                continue
-            with pytest.raises(ChunkError) as info:
-                vol.cutout(box)
-            assert_says(info.value, "minishard 1", "chunk 5", "block", "bytes [")
-        for box in (chunk_box(tiny, 5), vol.bounds):
-            with pytest.raises(ChunkError):
-                vol.cutout(box)
-
-
-def test_blocks_of_32_bits(tiny: TinyVolume) -> None:
-    codes = np.arange(512) * 7 % 512
-    table = np.arange(512, dtype=np.uint64) + np.uint64(1 << 60)
-    parts = [("values", value_words(codes, 32)), ("table", table_words(table.tolist(), 2))]
-    blocks = [Block(32, "table", "values")] * 4
-    replace_chunk(tiny, 5, encoding(channel_words(blocks, parts)).tobytes())
-    expected = np.tile(table[codes].reshape((8, 8, 8), order="F"), (2, 2, 1))
-    x, y, z = tiny.lower(5)
-    points = np.argwhere(np.ones((16, 16, 8), bool))
-    with open_volume(tiny.path) as vol:
-        np.testing.assert_array_equal(vol.cutout(chunk_box(tiny, 5)), expected)
-        labels = vol.lookup(points + np.array([x, y, z]), units="voxel")
-        np.testing.assert_array_equal(labels, expected[tuple(points.T)])
-        np.testing.assert_array_equal(vol.cutout(chunk_box(tiny, 6)), tiny.voxels(6))
 
 
 # --- no files at all

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-import json
 import pickle
-from dataclasses import replace
 from pathlib import Path
-from time import perf_counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from info_documents import FAFB, RAW, REMOVED, WHERE, changed, parse, scale_of
 
 from shardreader.errors import InfoError
 from shardreader.format.grid import ChunkGrid
@@ -20,71 +15,10 @@ from shardreader.format.info import (
     parse_info,
     select_scale,
 )
-from shardreader.format.morton import chunk_ids_of_cells
-from shardreader.format.shard_geometry import (
-    chunks_in_volume,
-    possible_shard_count,
-    possible_shards,
-)
 from shardreader.format.sharding import ShardingSpec
 from shardreader.storage.documents import check_supported
 
-WHERE = "vol/info"
 PINKY40_INFO = Path(__file__).parents[3] / "shared" / "data" / "pinky40" / "segmentation" / "info"
-SHARDING = {
-    "@type": "neuroglancer_uint64_sharded_v1",
-    "data_encoding": "gzip",
-    "hash": "identity",
-    "minishard_bits": 6,
-    "minishard_index_encoding": "gzip",
-    "preshift_bits": 9,
-    "shard_bits": 13,
-}
-FAFB = {
-    "@type": "neuroglancer_multiscale_volume",
-    "data_type": "uint64",
-    "num_channels": 1,
-    "scales": [
-        {
-            "chunk_sizes": [[128, 128, 32]],
-            "compressed_segmentation_block_size": [16, 16, 2],
-            "encoding": "compressed_segmentation",
-            "key": "8.0x8.0x40.0",
-            "resolution": [8, 8, 40],
-            "sharding": SHARDING,
-            "size": [124416, 67072, 7063],
-        }
-    ],
-    "type": "segmentation",
-    "mesh": "mesh",
-}
-REMOVED = object()
-
-
-def changed(*changes, base=FAFB):
-    """A copy of `base` with (path, value) changes; a path is a tuple of members and indices."""
-    document = copy.deepcopy(base)
-    for path, value in changes:
-        *parents, last = path
-        target = document
-        for part in parents:
-            target = target[part]
-        if value is REMOVED:
-            del target[last]
-        else:
-            target[last] = value
-    return document
-
-
-def scale_of(*changes):
-    return changed(*((("scales", 0, *path), value) for path, value in changes))
-
-
-def parse(document):
-    return parse_info(json.dumps(document).encode(), WHERE)
-
-
-RAW = [(("encoding",), "raw"), (("compressed_segmentation_block_size",), REMOVED)]
 
 
 def test_fafb():
@@ -371,87 +305,6 @@ def test_chunk_ids_have_at_most_64_bits():
     assert parse(scale_of(*too_many, (("sharding",), None)))
 
 
-# --- the document as bytes
-
-
-def test_a_byte_order_mark_is_tolerated():
-    assert parse_info(b"\xef\xbb\xbf" + json.dumps(FAFB).encode(), WHERE).scales
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"{",
-        b"<html>404</html>",
-        b"\0" * 100,
-        b"\xff\xfe{\0}\0",
-        json.dumps(FAFB).encode()[:-1],
-        json.dumps(FAFB).encode() + b"}",
-        b"[]",
-        b"3",
-        b"null",
-        b'"info"',
-        b'{"a": NaN}',
-        b'{"a": [-Infinity]}',
-        b'{"a": ' + b"9" * 5000 + b"}",
-        b"[" * 100_000,
-        b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
-        b'{"a": ' + b"[" * 100 + b"]" * 100 + b"}",
-    ],
-)
-def test_what_is_no_json_object_is_refused(data):
-    with pytest.raises(InfoError) as caught:
-        parse_info(data, WHERE)
-    assert str(caught.value).startswith(f"{WHERE}: document: expected ")
-    assert len(str(caught.value)) < 500
-
-
-def test_a_member_given_twice_is_refused():
-    text = json.dumps(FAFB).replace('"size"', '"size": [1, 1, 1], "size"')
-    with pytest.raises(InfoError, match="vol/info: member 'size': expected one in its object"):
-        parse_info(text.encode(), WHERE)
-
-
-def parses_or_says(data):
-    """None, or the message of the only error that parsing may raise."""
-    try:
-        parse_info(data, WHERE)
-    except InfoError as error:
-        return str(error)
-    return None
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner),
-    max_leaves=8,
-)
-member_paths = [
-    *((name,) for name in FAFB),
-    ("scales", 0),
-    *(("scales", 0, name) for name in FAFB["scales"][0]),
-    *(("scales", 0, "sharding", name) for name in SHARDING),
-    *(("scales", 0, name, 0) for name in ("size", "resolution", "chunk_sizes")),
-    *(("scales", 0, name) for name in ("voxel_offset", "hidden", "jpeg_quality")),
-]
-
-
-@settings(deadline=None)
-@given(st.sampled_from(member_paths), json_values)
-def test_any_value_of_any_member_parses_or_is_an_info_error(path, value):
-    message = parses_or_says(json.dumps(changed((path, value))).encode())
-    assert message is None or message.startswith(f"{WHERE}: ")
-
-
-@settings(deadline=None)
-@given(st.binary(max_size=40), st.integers(0, 700))
-def test_any_bytes_parse_or_are_an_info_error(junk, position):
-    data = json.dumps(FAFB).encode()
-    message = parses_or_says(data[:position] + junk + data[position + len(junk) :])
-    assert message is None or message.startswith(f"{WHERE}: ")
-
-
 # --- what this version does not read yet
 
 
@@ -538,140 +391,3 @@ def test_an_ambiguous_scale_lists_those_there_are(scale):
 def test_what_names_no_scale_is_a_type_error(scale):
     with pytest.raises(TypeError, match="scale must be an index, a key or three numbers of nm"):
         select_scale(parse(TWO_SCALES), scale, WHERE)
-
-
-# --- possible_shards
-
-
-def scale_with(size, preshift_bits, minishard_bits, shard_bits):
-    bits = {
-        "preshift_bits": preshift_bits,
-        "minishard_bits": minishard_bits,
-        "shard_bits": shard_bits,
-    }
-    changes = [(("sharding", name), value) for name, value in bits.items()]
-    return parse(
-        scale_of((("size",), list(size)), (("chunk_sizes",), [[1, 1, 1]]), *changes)
-    ).scales[0]
-
-
-def shards_of_all_cells(scale):
-    cells = np.argwhere(np.ones(scale.grid.grid_size))
-    shards, _ = scale.sharding.locate(chunk_ids_of_cells(cells, scale.grid.grid_size))
-    return sorted(set(shards.tolist()))
-
-
-def test_fafb_has_3689_possible_shards():
-    scale = parse(FAFB).scales[0]
-    start = perf_counter()
-    shards = possible_shards(scale)
-    assert perf_counter() - start < 0.1
-    assert len(shards) == possible_shard_count(scale) == 31 * 17 * 7 == 3689
-    assert shards.dtype == np.uint64
-    assert (np.diff(shards.astype(np.int64)) > 0).all()
-    assert {0x54, 0x73, 0x1B68} <= set(shards.tolist())
-    assert chunks_in_volume(scale) == 112_561_488
-
-
-def test_an_unsharded_scale_has_no_shards():
-    scale = parse(scale_of((("sharding",), REMOVED))).scales[0]
-    assert possible_shard_count(scale) == 0
-    assert possible_shards(scale).shape == (0,)
-
-
-def test_the_count_needs_no_memory():
-    scale = scale_with((2**22, 2**21, 2**21), 0, 0, 64)
-    assert possible_shard_count(scale) == 2**64
-
-
-@pytest.mark.parametrize(
-    ("size", "bits"),
-    [
-        ((5, 6, 7), (0, 0, 0)),  # one shard
-        ((5, 6, 7), (64, 0, 4)),  # all bits shifted out
-        ((5, 6, 7), (0, 0, 64)),  # every chunk its own shard
-        ((5, 6, 7), (1, 2, 3)),  # upper bits dropped
-        ((9, 1, 3), (1, 1, 1)),
-        ((1, 1, 1), (0, 0, 5)),
-    ],
-)
-def test_possible_shards_of_all_cells(size, bits):
-    scale = scale_with(size, *bits)
-    assert possible_shards(scale).tolist() == shards_of_all_cells(scale)
-
-
-@settings(deadline=None)
-@given(
-    st.tuples(*[st.integers(1, 18)] * 3),
-    st.integers(0, 14),
-    st.integers(0, 14),
-    st.integers(0, 14),
-)
-def test_possible_shards_of_any_bits_against_all_cells(size, preshift, minishard, shard):
-    scale = scale_with(size, preshift, minishard, shard)
-    wanted = shards_of_all_cells(scale)
-    assert possible_shards(scale).tolist() == wanted
-    assert possible_shard_count(scale) == len(wanted)
-
-
-# --- possible_shards of a hash that mixes the bits
-
-
-def hashed_scale_with(size, *bits):
-    scale = scale_with(size, *bits)
-    return replace(scale, sharding=replace(scale.sharding, hash="murmurhash3_x86_128"))
-
-
-@pytest.mark.parametrize(
-    ("size", "bits"),
-    [
-        ((5, 6, 7), (0, 0, 0)),  # one shard
-        ((5, 6, 7), (64, 0, 4)),  # one id is left
-        ((5, 6, 7), (0, 0, 64)),  # too many shards for a bitmap
-        ((50, 60, 7), (1, 2, 3)),  # every shard is hit
-        ((1, 1, 1), (0, 0, 5)),
-        ((70, 70, 70), (0, 3, 26)),  # several pieces
-    ],
-)
-def test_possible_shards_by_murmurhash_of_all_cells(size, bits):
-    scale = hashed_scale_with(size, *bits)
-    wanted = shards_of_all_cells(scale)
-    assert possible_shards(scale).tolist() == wanted
-    assert possible_shards(scale).dtype == np.uint64
-    assert possible_shard_count(scale) == len(wanted)
-
-
-@settings(deadline=None)
-@given(
-    st.tuples(*[st.integers(1, 18)] * 3),
-    st.integers(0, 14),
-    st.integers(0, 14),
-    st.integers(0, 50),
-)
-def test_possible_shards_by_murmurhash_of_any_bits(size, preshift, minishard, shard):
-    scale = hashed_scale_with(size, preshift, minishard, shard)
-    wanted = shards_of_all_cells(scale)
-    assert possible_shards(scale).tolist() == wanted
-    assert possible_shard_count(scale) == len(wanted)
-
-
-@pytest.mark.parametrize("preshift", [0, 9])
-def test_possible_shards_by_murmurhash_of_fafb_do_not_take_long(preshift):
-    scale = hashed_scale_with((972, 524, 221), preshift, 6, 13)
-    start = perf_counter()
-    assert possible_shard_count(scale) == 8192
-    assert perf_counter() - start < 2
-
-
-@pytest.mark.parametrize(
-    ("bits", "count"),
-    [((0, 0, 13), 8192), ((64, 0, 30), 1), ((0, 0, 64), 2**64), ((0, 5, 21), 2**21)],
-)
-def test_the_count_by_murmurhash_needs_no_memory(bits, count):
-    scale = hashed_scale_with((2**22, 2**21, 2**21), *bits)
-    assert possible_shard_count(scale) == count
-
-
-def test_what_cannot_be_hashed_is_not_tried():
-    with pytest.raises(ValueError, match="too many"):
-        possible_shards(hashed_scale_with((2**22, 2**21, 2**21), 0, 0, 64))

@@ -9,7 +9,11 @@ import pytest
 from shard_builder import TinyVolume, block_label
 
 from shardreader import Box, open_volume
-from shardreader.errors import PointStatus, ShardError, ShardReaderError
+from shardreader.errors import (
+    PointStatus,
+    ShardError,
+    ShardReaderError,
+)
 
 EMPTY, ABSENT, CORRUPT = PointStatus.EMPTY, PointStatus.NOT_DOWNLOADED, PointStatus.CORRUPT
 
@@ -78,3 +82,15 @@ def _check_cutouts(tiny: TinyVolume, zeros: set[int], missing: str) -> dict[int,
         np.testing.assert_array_equal(whole[part], expected)
         assert labels[chunk_id] == expected[0, 0, 0]
     return {}
+
+
+FIRST_MINISHARD = range(4)
+
+
+FIRST_SHARD = range(16)
+
+
+def assert_says(error: ShardReaderError, *parts: str) -> None:
+    """A message has all that the contract asks for, and these parts."""
+    for part in (*parts, "expected", "found", "copy"):
+        assert part in str(error)
