@@ -115,6 +115,7 @@ class RemoteSource(ChunkSource):
 
     def _read_ahead(self, remote: RemoteFiles) -> None:
         """Have chunks read by requests that are sent ahead; called once, by the constructor."""
+        self._remote = remote
         reader = self.reader
         self.reader = RemoteReader(reader.files, reader.cache, reader.most_encoded_bytes, remote)
 
@@ -151,6 +152,19 @@ class RemoteSource(ChunkSource):
                 f"{self.location(found, int(mixed[0])).file}: was replaced at the source while it "
                 "was read; read again"
             )
+
+    def absence(self, found: Found, row: int) -> tuple[str, str]:
+        """As `ChunkSource.absence`."""
+        if self._remote.has_given(self.directory):
+            return super().absence(found, row)
+        what = (
+            f"the source has no such file, and has shown no file of scale {self.directory!r} at "
+            "all, so that this does not prove background"
+        )
+        return (
+            what,
+            "read a scale that has data (its info may list scales that have none)",
+        )
 
     def advice(self, path: str) -> str:
         """As `ChunkSource.advice`."""
@@ -265,7 +279,7 @@ class RemoteUnshardedSource(RemoteSource, UnshardedSource):
             rows = np.arange(first, min(first + _MOST_FILES, len(cells)))
             names = [
                 [self.name(file_name + suffix) for suffix in SUFFIXES_TO_ASK]
-                for file_name in self._file_names(cells[rows])
+                for file_name in self.grid.file_names(cells[rows])
             ]
             with self.store.ahead([want for forms in names for want in self._unknown(forms[:1])]):
                 for forms in names:

@@ -72,7 +72,7 @@ class UnshardedSource(ChunkSource):
         """As `ChunkSource.find`. Raises `InfoError` for a compression that is not read."""
         found = Found.blank(np.zeros(len(cells), dtype=np.uint64), cells)
         found.file_numbers[:] = np.arange(len(cells))
-        names = self._file_names(cells)
+        names = self.grid.file_names(cells)
         _, shapes = self.grid.cell_extents(cells)
         raw_sizes = (shapes.prod(axis=1) * self._raw_voxel_bytes).tolist()
         found.files = [FoundFile(self.name(name), None, "raw") for name in names]
@@ -94,15 +94,6 @@ class UnshardedSource(ChunkSource):
             cell=None if found.cells is None else tuple(found.cells[row].tolist()),
             byte_range=(int(found.starts[row]), int(found.ends[row])) if in_file else None,
         )
-
-    def _file_names(self, cells: NDArray[np.int64]) -> list[str]:
-        lowers, shapes = self.grid.cell_extents(cells)
-        return [
-            f"{x0}-{x1}_{y0}-{y1}_{z0}-{z1}"
-            for (x0, y0, z0), (x1, y1, z1) in zip(
-                lowers.tolist(), (lowers + shapes).tolist(), strict=True
-            )
-        ]
 
     def _find_one(self, found: Found, row: int, file_name: str, raw_size: int) -> None:
         rows = np.array([row])

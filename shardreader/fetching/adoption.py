@@ -20,6 +20,7 @@ from shardreader.format.shard_lattice import ShardLattice
 from shardreader.runtime.output_file import replacing
 from shardreader.storage.documents import read_info
 from shardreader.storage.local_store import read_error
+from shardreader.storage.shard_pairs import shard_name
 from shardreader.storage.volume_path import directory_of
 
 __all__ = ["AdoptedScale", "Adoption", "WrongSize", "adopt", "adopt_copy"]
@@ -254,6 +255,7 @@ def _compare(directory: str, scale: ScaleInfo, known: ScaleManifest) -> AdoptedS
 
 def _by_word(directory: str, scales: list[ScaleInfo]) -> Adoption:
     adopted, manifests, notes = [], {}, []
+    _refuse_without_data(directory, scales)
     for scale in scales:
         lattice = ShardLattice(scale)
         sizes = _sizes(directory, scale)
@@ -291,6 +293,27 @@ def _by_word(directory: str, scales: list[ScaleInfo]) -> Adoption:
         tuple(adopted),
         tuple(notes),
     )
+
+
+def _refuse_without_data(directory: str, scales: list[ScaleInfo]) -> None:
+    """No word makes background of a scale of which there is nothing.
+
+    Raises
+    ------
+    InfoError
+    """
+    empty, full = [], []
+    for scale in scales:
+        lattice = ShardLattice(scale)
+        sizes = _sizes(directory, scale)
+        is_there = any(lattice.number_of_name(shard_name(name)) is not None for name in sizes)
+        (full if is_there or _unfinished(sizes, lattice) else empty).append(repr(scale.key))
+    if empty:
+        raise InfoError(
+            f"{directory}: has no shard of scale {', '.join(empty)}; there is data of "
+            f"{', '.join(full) or 'no scale'}; take the scales without data out of info, or use "
+            "--listing or --source"
+        )
 
 
 def _unfinished(sizes: Mapping[str, int], lattice: ShardLattice) -> tuple[str, ...]:

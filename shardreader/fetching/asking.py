@@ -6,7 +6,7 @@ import os
 import threading
 
 from shardreader.copies.listed_source import now
-from shardreader.errors import InfoError, ReadError
+from shardreader.errors import InfoError
 from shardreader.fetching.plan import record_of_listed
 from shardreader.fetching.source_listing import SourceReader, unreachable
 from shardreader.format.info import ScaleInfo, VolumeInfo
@@ -67,7 +67,7 @@ def ask_source(
     basis = "listing"
     try:
         for scale in scales:
-            ask = _Asking(reader, scale, notes)
+            ask = _Asking(reader, volume, scale, notes)
             # In a thread: a call of obstore holds up Ctrl-C until it returns.
             listed = next(iter(ThreadRunner(1).map(ask.listing, [None])))
             if listed is None:
@@ -80,8 +80,11 @@ def ask_source(
 
 
 class _Asking:
-    def __init__(self, reader: SourceReader, scale: ScaleInfo, notes: list[str]) -> None:
+    def __init__(
+        self, reader: SourceReader, volume: VolumeInfo, scale: ScaleInfo, notes: list[str]
+    ) -> None:
         self._reader = reader
+        self._volume = volume
         self._scale = scale
         self._lattice = ShardLattice(scale)
         self._notes = notes
@@ -93,9 +96,7 @@ class _Asking:
             return None
         where = f"{self._reader.source.text}/{self._scale.key}"
         if not listing.files:
-            raise ReadError(
-                f"{where}: the source lists no shard of this scale: is it the right one?"
-            )
+            raise self._reader.no_data(self._scale.key, self._volume)
         if listing.impossible:
             self._notes.append(
                 f"{where} has {len(listing.impossible)} shard files that no chunk of this volume "
@@ -119,6 +120,8 @@ class _Asking:
                 refused += 1
             else:
                 records[name] = record
+        if all(record.state == "none" for record in records.values()):
+            raise self._reader.no_data(self._scale.key, self._volume)
         if refused:
             self._notes.append(
                 f"the source refused to say whether it has {refused:,} of the shards of "

@@ -13,7 +13,7 @@ from typing import Any
 
 from shardreader.copies.patched_info import write_info
 from shardreader.copies.shard_listing import files_in
-from shardreader.errors import InfoError, ReadError
+from shardreader.errors import InfoError
 from shardreader.fetching.drive import begun_bytes, no_room
 from shardreader.fetching.manifest_writer import ManifestWriter
 from shardreader.fetching.partial_plan import cost_of, mending, plan_region
@@ -27,6 +27,7 @@ from shardreader.fetching.source_shard import GAP_BYTES
 from shardreader.fetching.state import FetchState
 from shardreader.fetching.target import Target, Wanted, find_target
 from shardreader.format.grid import Box
+from shardreader.format.info import VolumeInfo
 from shardreader.format.manifest import Manifest
 from shardreader.format.shard_lattice import ShardLattice
 from shardreader.runtime.runner import ThreadRunner
@@ -227,7 +228,11 @@ class _Fetch:
                 records = {name: r for name, r in records.items() if r.state != "none"}
             return plan_region(target.region, lattice, rows, files, records)
         listing = next(
-            iter(ThreadRunner(1).map(lambda key: self._listing(key, lattice), [target.scale.key]))
+            iter(
+                ThreadRunner(1).map(
+                    lambda key: self._listing(key, lattice, target.volume), [target.scale.key]
+                )
+            )
         )
         lost = sorted(target.only - set(listing.files)) if target.only and listing else []
         if lost:
@@ -244,7 +249,7 @@ class _Fetch:
     def _is_source_of(self, manifest: Manifest | None) -> bool:
         return manifest is not None and manifest.source == self._reader.source.text
 
-    def _listing(self, key: str, lattice: ShardLattice) -> ScaleListing | None:
+    def _listing(self, key: str, lattice: ShardLattice, volume: VolumeInfo) -> ScaleListing | None:
         listing = self._reader.listing(key, lattice)
         if listing is None:
             self._notes.append(
@@ -257,10 +262,7 @@ class _Fetch:
                 f"this volume belongs to, such as {listing.impossible[0]!r}: they are left out"
             )
         if not listing.files:
-            raise ReadError(
-                f"{self._reader.source.text}/{key}: the source lists no shard of this scale; an "
-                "info without its data says nothing about background"
-            )
+            raise self._reader.no_data(key, volume)
         return listing
 
     def _report(self, target: Target, plan: ScalePlan, free: int, *, dry_run: bool) -> FetchReport:
@@ -341,6 +343,7 @@ class _Fetch:
         )
         run = FetchRun(
             self._reader,
+            target.volume,
             target.scale,
             target.directory,
             target.folder,

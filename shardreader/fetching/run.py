@@ -19,7 +19,7 @@ from shardreader.fetching.request_pool import RequestPool
 from shardreader.fetching.shard_download import Desk, Outcome, RowNews, ShardDownload
 from shardreader.fetching.source_listing import SourceReader
 from shardreader.fetching.state import FetchState, ShardRow
-from shardreader.format.info import ScaleInfo
+from shardreader.format.info import ScaleInfo, VolumeInfo
 from shardreader.format.manifest import FileRecord
 from shardreader.storage.retrying import Patience, StoppedError, Throttle
 
@@ -33,6 +33,8 @@ _PUBLISH_SECONDS = 10.0
 _STOP_SECONDS = 1.0
 # So many shards in a row without an answer: the network is down, or the source is.
 _MOST_UNREACHABLE = 4
+# Shards that were not found before it is asked whether the source has any of the scale.
+_MOST_UNPROVEN = 64
 
 
 class _Done:
@@ -69,6 +71,7 @@ class FetchRun:
     Parameters
     ----------
     reader : SourceReader
+    volume : VolumeInfo
     scale : ScaleInfo
     directory, folder : str
         Of the copy, and of the scale in it.
@@ -84,6 +87,7 @@ class FetchRun:
     def __init__(
         self,
         reader: SourceReader,
+        volume: VolumeInfo,
         scale: ScaleInfo,
         directory: str,
         folder: str,
@@ -94,6 +98,8 @@ class FetchRun:
         throttle: Throttle,
         progress: Callable[[FetchProgress], None] | None,
     ) -> None:
+        self._reader = reader
+        self._volume = volume
         self._scale = scale
         self._plan = plan
         self._state = state
@@ -110,6 +116,9 @@ class FetchRun:
         self._unreachable = 0
         self.was_unreachable = False
         self._absent: list[str] = []  # not in the state yet: thousands, and each would be a sync
+        # Shards that were not found, before the source has shown that it has the scale.
+        self._unproven: list[str] = []
+        self._is_shown = plan.is_listed
         self._flushed = time.monotonic()
         self.records = dict(plan.records)
         self.tally = Tally()
@@ -139,6 +148,7 @@ class FetchRun:
             for thread in threads:
                 thread.start()
             self._handle(len(threads))
+            self._prove()
         finally:
             self._patience.stop.set()
             self._wind_up(threads)
@@ -223,6 +233,8 @@ class FetchRun:
 
     def _take(self, task: ShardTask | PartialTask, outcome: Outcome) -> None:
         self._note(task, outcome)
+        if len(self._unproven) >= _MOST_UNPROVEN:
+            self._prove()
         self._unreachable = self._unreachable + 1 if outcome.unreachable else 0
         self.was_unreachable |= outcome.unreachable
         if self._unreachable >= _MOST_UNREACHABLE:
@@ -234,11 +246,11 @@ class FetchRun:
     def _note(self, task: ShardTask | PartialTask, outcome: Outcome) -> None:
         tally = self.tally
         tally.shards_done += 1
+        self._is_shown |= outcome.kind in ("fetched", "partial")
         self.restarted += [ShardProblem(task.name, reason) for reason in outcome.restarts]
         if outcome.kind == "none":
             tally.none += 1
-            self._absent.append(task.name)
-            self.records[task.name] = FileRecord("none")
+            self._unproven.append(task.name)
         elif outcome.kind == "failed":
             self.failed.append(ShardProblem(task.name, outcome.reason))
             if isinstance(task, ShardTask) and task.listed is not None:
@@ -256,12 +268,29 @@ class FetchRun:
         if outcome.row is not None:
             self.records[task.name] = whole_record(outcome.row, outcome.row.listed)
 
+    def _prove(self) -> None:
+        """Make sure that the source has the scale, before its 404 is taken for its word.
+
+        Raises
+        ------
+        ReadError
+            It has shown nothing of it.
+        """
+        if self._unproven and not self._is_shown:
+            if not self._reader.shows(self._scale):
+                raise self._reader.no_data(self._scale.key, self._volume)
+            self._is_shown = True
+
     def _count(self, here: int, came: int) -> None:
         with self._lock:
             self.tally.bytes_here += here
             self.tally.bytes_fetched += came
 
     def _flush(self) -> None:
+        if self._is_shown:
+            self.records.update((name, FileRecord("none")) for name in self._unproven)
+            self._absent += self._unproven
+            self._unproven.clear()
         if self._absent:
             self._state.put_all(self._scale.key, dict.fromkeys(self._absent, ShardRow("none")))
             self._absent.clear()

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 
 from shardreader.copies.gsutil_listing import ListedObject
 from shardreader.errors import InfoError, ReadError
-from shardreader.format.info import VolumeInfo, parse_info
+from shardreader.format.info import ScaleInfo, VolumeInfo, parse_info
 from shardreader.format.shard_lattice import ShardLattice
 from shardreader.storage.documents import INFO_BYTES_LIMIT, plain_document
 from shardreader.storage.plain_http import (
@@ -26,10 +26,13 @@ from shardreader.storage.plain_http import (
 )
 from shardreader.storage.remote_store import ObjectVersion, RemoteStore, gcs_endpoint
 from shardreader.storage.retrying import Patience
+from shardreader.storage.scale_shown import lists_scale, names_to_try
 
 __all__ = ["ScaleListing", "SourceReader", "safe_key", "unreachable"]
 
 _SIZE_LIMIT = (1 << 53) - 1
+# That an error names, and asks for.
+_MOST_SCALES = 16
 _FIELDS = "nextPageToken,items(name,size,generation,etag,crc32c,md5Hash)"
 
 
@@ -190,6 +193,39 @@ class SourceReader:
         except AbsentError:
             return None
         return replace(_listed(version), url=url)
+
+    def shows(self, scale: ScaleInfo) -> bool:
+        """Whether the source has any data of a scale, as far as a bounded number of requests tells.
+
+        Raises
+        ------
+        ReadError
+            It does not answer.
+        """
+        try:
+            if lists_scale(self.store, scale):
+                return True
+            return any(self._has(f"{scale.key}/{name}") for name in names_to_try(scale))
+        except TransientError as error:
+            raise unreachable(f"{self.source.text}/{scale.key}", error) from None
+
+    def _has(self, name: str) -> bool:
+        try:
+            path = self.source.name(name)
+            return self._patience.call(lambda: self.store.version(path)).size > 0
+        except (AbsentError, RefusedError):
+            return False
+
+    def no_data(self, key: str, volume: VolumeInfo) -> InfoError:
+        """The error for a scale of which the source has shown nothing; names those that it has."""
+        others = [scale for scale in volume.scales if scale.key != key][:_MOST_SCALES]
+        there = [repr(scale.key) for scale in others if self.shows(scale)]
+        what = f"it has data of {', '.join(there)}" if there else "nor of another scale"
+        return InfoError(
+            f"{self.source.text}/{key}: the source lists no shard of this scale or does not have "
+            f"those that were asked for, {what}; an info without its data says nothing about "
+            "background: is it the right source and scale?"
+        )
 
     def _gcs_facts(self, path: str, url: str) -> ListedObject:
         """The headers of the object have the checksum that obstore does not show."""

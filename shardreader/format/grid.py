@@ -181,6 +181,16 @@ class ChunkGrid:
         """The clipped extent of one cell in voxels."""
         return self.cell_box(cell).shape
 
+    def file_names(self, cells: NDArray[np.int64]) -> list[str]:
+        """The names of the chunks at `cells` (shape (n, 3)) as files of an unsharded scale."""
+        lowers, shapes = self.cell_extents(cells)
+        return [
+            f"{x0}-{x1}_{y0}-{y1}_{z0}-{z1}"
+            for (x0, y0, z0), (x1, y1, z1) in zip(
+                lowers.tolist(), (lowers + shapes).tolist(), strict=True
+            )
+        ]
+
     def cell_extents(self, cells: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Lower corners (global) and clipped shapes of many cells, all int64 of shape (n, 3)."""
         relative = cells * np.array(self.chunk_size, dtype=np.int64)

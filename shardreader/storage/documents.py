@@ -67,10 +67,11 @@ class VolumeFiles(NamedTuple):
     def source_has_none(self, *file_names: str) -> bool:
         """As `Manifest.source_has_none`, for the scale.
 
-        Without a manifest: the word of a remote volume itself counts, that of a directory not.
+        Without a manifest: the word of a remote volume itself counts, once it has shown that it
+        has the scale; that of a directory does not.
         """
         if self.manifest is None:
-            return self.remote is not None
+            return self.remote is not None and self.remote.has_shown(self.scale)
         return self.manifest.source_has_none(self.scale.key, *file_names)
 
     def calls_partial(self, file_name: str) -> bool:

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from shardreader.errors import ReadError
+from shardreader.format.info import ScaleInfo
+from shardreader.format.manifest import MANIFEST_NAME
 from shardreader.runtime.request_loop import RequestLoop
 from shardreader.storage.local_store import Handle, StaleFileError
 from shardreader.storage.plain_http import AbsentError, RefusedError, StoreError, TransientError
@@ -33,12 +35,15 @@ from shardreader.storage.remote_store import (
     RemoteStore,
     check_process,
 )
+from shardreader.storage.scale_shown import lists_scale, names_to_try
 from shardreader.storage.source_url import SourceUrl
 
 __all__ = ["RemoteFiles"]
 
 # A thousand scattered points take this many requests at a time for six round trips of waiting.
 _MOST_IN_FLIGHT = 512
+# Files that are asked for at a time, to see whether the source has any of a scale.
+_TRIED_AT_ONCE = 9
 # Between tries: what passes in some seconds is sat out.
 RETRY_SECONDS = (0.1, 0.3, 1.0, 2.0, 4.0)
 
@@ -77,6 +82,10 @@ class RemoteFiles:
         self._known: dict[str, RemoteIdentity | None] = {}
         self._pieces: dict[str, list[Piece]] = {}
         self._lock = threading.Lock()
+        # Folders that an object came from, by its name; scales that were looked for in vain.
+        self._given: set[str] = set()
+        self._not_shown: set[str] = set()
+        self._showing = threading.Lock()
         self._engine: _Engine | None = None
 
     def path(self, name: str) -> str:
@@ -107,6 +116,51 @@ class RemoteFiles:
             if is_known:
                 return identity
         return self._ask_now(Wanted(name, 0, 0, None))[0]
+
+    def has_given(self, folder: str) -> bool:
+        """Whether the source had any object of a folder, among those that were asked for."""
+        with self._lock:
+            return folder in self._given
+
+    def has_shown(self, scale: ScaleInfo) -> bool:
+        """Whether the source has shown that it has a scale, so that its 404 is its word.
+
+        Asks at most once: for a page of a listing, then for some files that are likely.
+
+        Raises
+        ------
+        ReadError
+            The source does not answer.
+        """
+        if self.has_given(scale.key):
+            return True
+        with self._showing:
+            if self.has_given(scale.key) or scale.key in self._not_shown:
+                return self.has_given(scale.key)
+            if lists_scale(self.remote, scale):
+                with self._lock:
+                    self._given.add(scale.key)
+                return True
+            folder = f"{scale.key}/" if scale.key else ""
+            names = [folder + name for name in names_to_try(scale)]
+            for first in range(0, len(names), _TRIED_AT_ONCE):
+                some = names[first : first + _TRIED_AT_ONCE]
+                with self.ahead([Wanted(n, 0, 0, None) for n in some if not self.known(n)[0]]):
+                    for name in some:
+                        self._has(name)
+                if self.has_given(scale.key):
+                    return True
+            self._not_shown.add(scale.key)
+            return False
+
+    def _has(self, name: str) -> bool:
+        """Whether there is an object; a refusal is no sign of one."""
+        try:
+            return self.identity(name) is not None
+        except ReadError as error:
+            if isinstance(error.__cause__, RefusedError):
+                return False
+            raise
 
     def is_file(self, _name: str) -> bool:
         """As `LocalStore.is_file`: a bucket is no drive that can be unplugged."""
@@ -194,7 +248,7 @@ class RemoteFiles:
 
     def abandon(self) -> None:
         """Leave what a forked child shares with its parent; reading raises there."""
-        self._lock = threading.Lock()
+        self._lock, self._showing = threading.Lock(), threading.Lock()
         self._known, self._pieces = {}, {}
         if self._engine is not None:
             self._engine.loop.abandon()
@@ -302,6 +356,8 @@ class RemoteFiles:
             if version is None or known is None or not known.version.is_same(version):
                 known = None if version is None else RemoteIdentity(name, version)
                 self._known[name] = known
+            if known is not None and known.size and name not in ("info", MANIFEST_NAME):
+                self._given.add(name.rpartition("/")[0])
             return known
 
     def _stale(self, identity: RemoteIdentity) -> StaleFileError:

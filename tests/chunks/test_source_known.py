@@ -75,5 +75,5 @@ def test_verify_against_the_source(writable: Writable, monkeypatch: pytest.Monke
 
 def test_a_source_without_the_data(writable: Writable, tmp_path: Path) -> None:
     (tmp_path / "info").write_bytes((FAFB_MINI / "info").read_bytes())
-    with pytest.raises(shardreader.ReadError, match="lists no shard"):
+    with pytest.raises(shardreader.InfoError, match="lists no shard"):
         shardreader.adopt(writable("fafb-mini"), source=str(tmp_path))
