@@ -177,7 +177,7 @@ def _listed(arguments: argparse.Namespace) -> Manifest | None:
     if arguments.source is not None:
         from shardreader.fetching.asking import ask_source
 
-        manifest, notes = ask_source(arguments.source, volume)
+        manifest, notes = ask_source(arguments.source, volume, directory_of(arguments.volume))
         for note in notes:
             say(note)
         return manifest

@@ -174,7 +174,7 @@ def adopt_copy(
     if source is not None:
         from shardreader.fetching.asking import ask_source
 
-        manifest, notes = ask_source(source, volume)
+        manifest, notes = ask_source(source, volume, directory)
         adoption = _by_source(directory, scales, manifest, list(notes), "source")
     elif listing is not None:
         found = read_source(os.path.abspath(os.fspath(listing)), volume)
@@ -302,7 +302,8 @@ def _refuse_without_data(directory: str, scales: list[ScaleInfo]) -> None:
     ------
     InfoError
     """
-    empty, full = [], []
+    empty: list[str] = []
+    full: list[str] = []
     for scale in scales:
         lattice = ShardLattice(scale)
         sizes = _sizes(directory, scale)

@@ -9,6 +9,7 @@ from shardreader.copies.listed_source import now
 from shardreader.errors import InfoError
 from shardreader.fetching.plan import record_of_listed
 from shardreader.fetching.source_listing import SourceReader, unreachable
+from shardreader.fetching.target import refuse_same_directory
 from shardreader.format.info import ScaleInfo, VolumeInfo
 from shardreader.format.manifest import FileRecord, Manifest, ScaleManifest
 from shardreader.format.shard_lattice import COUNTABLE_SHARDS, ShardLattice
@@ -24,7 +25,7 @@ _JOBS = 16
 
 
 def ask_source(
-    source: str | os.PathLike[str], volume: VolumeInfo
+    source: str | os.PathLike[str], volume: VolumeInfo, directory: str
 ) -> tuple[Manifest, tuple[str, ...]]:
     """Ask a source which shards of a volume it has: by a listing, or else one by one.
 
@@ -34,6 +35,8 @@ def ask_source(
         URL or directory.
     volume : VolumeInfo
         That of the copy.
+    directory : str
+        Of the copy; no source of itself.
 
     Returns
     -------
@@ -45,19 +48,21 @@ def ask_source(
     Raises
     ------
     InfoError
-        None of the scales is sharded, or the extra ``[fetch]`` is not installed.
+        None of the scales is sharded, the source is the copy itself, or the extra ``[fetch]`` is
+        not installed.
     ReadError
         The source does not answer.
 
     Examples
     --------
     >>> from shardreader.storage.documents import read_info
-    >>> manifest, _ = ask_source("fixtures/fafb-mini", read_info("fixtures/fafb-mini"))
+    >>> manifest, _ = ask_source("fixtures/fafb-mini", read_info("fixtures/fafb-mini"), "copy")
     >>> manifest.basis, len(manifest.scales["8.0x8.0x40.0"].files)
     ('listing', 9)
     """
     stop = threading.Event()
     store = RemoteStore(parse_source(source))
+    refuse_same_directory(store.source, directory)
     reader = SourceReader(store, Patience(stop))
     scales = [scale for scale in volume.scales if scale.sharding is not None]
     if not scales:

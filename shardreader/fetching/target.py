@@ -13,9 +13,10 @@ from shardreader.fetching.repair import names_to_repair
 from shardreader.fetching.source_listing import SourceReader, safe_key
 from shardreader.format.info import ScaleInfo, VolumeInfo, select_scale
 from shardreader.format.shard_lattice import ShardLattice
+from shardreader.storage.source_url import SourceUrl
 from shardreader.storage.volume_path import directory_of
 
-__all__ = ["Target", "Wanted", "find_target"]
+__all__ = ["Target", "Wanted", "find_target", "refuse_same_directory"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +73,7 @@ def find_target(reader: SourceReader, wanted: Wanted) -> Target:
     directory = directory_of(wanted.destination)
     if os.path.lexists(directory) and not os.path.isdir(directory):
         raise InfoError(f"{directory}: is not a directory; give one for the copy")
+    refuse_same_directory(reader.source, directory)
     volume = reader.info()
     scale = select_scale(volume, wanted.scale, where)
     if scale.sharding is None:
@@ -88,3 +90,17 @@ def find_target(reader: SourceReader, wanted: Wanted) -> Target:
     region = None if wanted.part is None else Region.of(wanted.part, volume, scale)
     folder = os.path.normpath(os.path.join(directory, *key.split("/")))
     return Target(volume, scale, directory, folder, keys_here, only, region)
+
+
+def refuse_same_directory(source: SourceUrl, directory: str) -> None:
+    """A copy is no source of itself, also through links: it would prove what it does not know.
+
+    Raises
+    ------
+    InfoError
+    """
+    if source.kind == "file" and os.path.realpath(source.root) == os.path.realpath(directory):
+        raise InfoError(
+            f"{directory}: the source and the copy are the same directory; give where the copy "
+            "came from"
+        )
