@@ -7,7 +7,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from shardreader.commands.common import DONE, CommandError, add_any_volume, add_scale
+from shardreader.commands.common import DONE, CommandError, add_any_volume, add_scale, say
 
 if TYPE_CHECKING:
     from shardreader.copies.shard_listing import CopySummary
@@ -50,6 +50,9 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         is_here = not is_remote(arguments.volume)
         directory, volume, manifest = _documents(arguments.volume, is_here=is_here)
+        target = volume.document.get("redirect")
+        if is_here and target is not None:
+            say(f"its info also redirects to {target!r}: this is about the data that is here")
         scales = volume.scales
         if arguments.scale is not None:
             scales = (select_scale(volume, arguments.scale, directory),)
@@ -72,22 +75,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _documents(path: str, *, is_here: bool) -> tuple[str, VolumeInfo, Manifest | None]:
     """What to call the volume, its info and its manifest."""
-    from shardreader.storage.documents import (
-        open_remote,
-        read_info,
-        read_manifest,
-        read_remote_documents,
-    )
+    from shardreader.storage.documents import open_remote, read_info, read_manifest
     from shardreader.storage.volume_path import directory_of
 
     if is_here:
         directory = directory_of(path)
         return directory, read_info(directory), read_manifest(directory, None)
-    remote = open_remote(path)
-    try:
-        return (remote.root, *read_remote_documents(remote))
-    finally:
-        remote.close()
+    remote, volume, manifest = open_remote(path)
+    remote.close()
+    return remote.root, volume, manifest
 
 
 def _manifest(manifest: Manifest | None) -> dict[str, Any] | None:

@@ -48,8 +48,8 @@ def ask_source(
     Raises
     ------
     InfoError
-        None of the scales is sharded, the source is the copy itself, or the extra ``[fetch]`` is
-        not installed.
+        None of the scales is sharded, the source has no info or is the copy itself, or the extra
+        ``[fetch]`` is not installed.
     ReadError
         The source does not answer.
 
@@ -71,6 +71,8 @@ def ask_source(
     notes: list[str] = []
     basis = "listing"
     try:
+        if store.source.kind != "file":
+            next(iter(ThreadRunner(1).map(lambda _: reader.info(), [None])))  # it may redirect
         for scale in scales:
             ask = _Asking(reader, volume, scale, notes)
             # In a thread: a call of obstore holds up Ctrl-C until it returns.
@@ -81,7 +83,7 @@ def ask_source(
             manifests[scale.key] = listed
     finally:
         stop.set()
-    return Manifest(now(), store.source.text, basis, manifests), tuple(notes)
+    return Manifest(now(), reader.source.text, basis, manifests), tuple(notes)
 
 
 class _Asking:

@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode
 from shardreader.copies.gsutil_listing import ListedObject
 from shardreader.errors import InfoError, ReadError
 from shardreader.format.info import ScaleInfo, VolumeInfo, parse_info
+from shardreader.format.redirect import redirect_of
 from shardreader.format.shard_lattice import ShardLattice
 from shardreader.storage.documents import INFO_BYTES_LIMIT, plain_document
 from shardreader.storage.plain_http import (
@@ -27,6 +28,7 @@ from shardreader.storage.plain_http import (
 from shardreader.storage.remote_store import ObjectVersion, RemoteStore, gcs_endpoint
 from shardreader.storage.retrying import Patience
 from shardreader.storage.scale_shown import lists_scale, names_to_try
+from shardreader.storage.source_url import follow_redirect
 
 __all__ = ["ScaleListing", "SourceReader", "safe_key", "unreachable"]
 
@@ -70,7 +72,7 @@ class SourceReader:
         self._patience = patience
 
     def info(self) -> VolumeInfo:
-        """The parsed info of the source.
+        """The parsed info of the source; where it redirects, all else is asked of the target.
 
         Raises
         ------
@@ -79,6 +81,18 @@ class SourceReader:
         ReadError
             The source refuses, or does not answer.
         """
+        hops = [self.source]
+        while True:
+            data, where = self._info_bytes()
+            target = None if self.source.kind == "file" else redirect_of(data, where)
+            if target is None:
+                return parse_info(data, where)
+            hops.append(follow_redirect(hops, target))
+            # Credentials are for the source that the user named.
+            self.store = RemoteStore(hops[-1])
+            self.source = hops[-1]
+
+    def _info_bytes(self) -> tuple[bytes, str]:
         where = f"{self.source.text}/info"
         try:
             data = self._patience.call(
@@ -95,7 +109,7 @@ class SourceReader:
             ) from None
         except StoreError as error:
             raise unreachable(where, error) from None
-        return parse_info(plain_document(data, where, INFO_BYTES_LIMIT), where)
+        return plain_document(data, where, INFO_BYTES_LIMIT), where
 
     def listing(self, key: str, lattice: ShardLattice) -> ScaleListing | None:
         """All shards of a scale, in pages; None where the source cannot be listed.

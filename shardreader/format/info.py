@@ -29,6 +29,7 @@ from shardreader.format.json_members import (
     triple,
 )
 from shardreader.format.morton import MORTON_BITS_LIMIT, morton_bits
+from shardreader.format.redirect import redirect_of
 from shardreader.format.sharding import ShardingSpec
 
 if TYPE_CHECKING:
@@ -191,6 +192,11 @@ def parse_info(data: bytes, where: str) -> VolumeInfo:
 'uint32', 'uint64', 'int8', 'int16', 'int32', 'float32', found 'int64'; compare the file with the \
 info of the volume's source
     """
+    target = redirect_of(data, where)
+    if target is not None and b'"scales"' not in data:
+        raise InfoError(
+            f"{where}: has no volume, only a redirect to {target!r}; give that URL, or fetch it"
+        )
     try:
         return (_parse_again if len(data) <= _REMEMBERED_BYTES else _parse)(data)
     except FormatFault as fault:

@@ -21,6 +21,7 @@ from shardreader.format.manifest import (
     Manifest,
     parse_manifest,
 )
+from shardreader.format.redirect import redirect_of
 from shardreader.storage.local_store import StaleFileError, TooLargeError, read_whole
 from shardreader.storage.volume_path import directory_of, is_remote
 
@@ -35,7 +36,6 @@ __all__ = [
     "plain_document",
     "read_info",
     "read_manifest",
-    "read_remote_documents",
     "read_volume_files",
 ]
 
@@ -115,30 +115,41 @@ def read_volume_files(
     )
 
 
-def open_remote(path: str | os.PathLike[str]) -> RemoteFiles:
-    """The store of the volume at a URL.
+def open_remote(
+    path: str | os.PathLike[str], *, with_manifest: bool = True
+) -> tuple[RemoteFiles, VolumeInfo, Manifest | None]:
+    """The store of the volume at a URL, its ``info`` and, where it is itself a copy, its manifest.
+
+    An ``info`` that says that the volume has moved (``redirect``) is followed.
 
     Raises
     ------
     InfoError
-        The URL makes no sense, or the extra ``[fetch]`` is not installed.
-    """
-    from shardreader.storage.remote_files import RemoteFiles
-    from shardreader.storage.source_url import parse_source
-
-    return RemoteFiles(parse_source(path))
-
-
-def read_remote_documents(
-    remote: RemoteFiles, *, with_manifest: bool = True
-) -> tuple[VolumeInfo, Manifest | None]:
-    """The ``info`` of a remote volume and, where it is itself a copy, its manifest.
-
-    Raises
-    ------
+        The URL makes no sense, or the extra ``[fetch]`` is not installed; a redirect in a circle.
     InfoError, ReadError
         As `open_volume`.
     """
+    from shardreader.storage.remote_files import RemoteFiles
+    from shardreader.storage.source_url import follow_redirect, parse_source
+
+    hops = [parse_source(path)]
+    while True:
+        remote = RemoteFiles(hops[-1])
+        try:
+            found = _remote_documents(remote, with_manifest=with_manifest)
+        except BaseException:
+            remote.close()
+            raise
+        if not isinstance(found, str):
+            return remote, *found
+        remote.close()
+        hops.append(follow_redirect(hops, found))
+
+
+def _remote_documents(
+    remote: RemoteFiles, *, with_manifest: bool
+) -> tuple[VolumeInfo, Manifest | None] | str:
+    """The documents, or where the info redirects to."""
     from shardreader.storage.remote_ranges import Wanted
 
     names = ["info", MANIFEST_NAME] if with_manifest else ["info"]
@@ -149,6 +160,9 @@ def read_remote_documents(
                 f"{remote.root}: has no file info, so it is not a precomputed volume; give the "
                 "URL of the volume, not of one of its scales"
             )
+        target = redirect_of(data, remote.path("info"))
+        if target is not None:
+            return target
         volume = parse_info(data, remote.path("info"))
         manifest = None
         if with_manifest:
@@ -160,9 +174,8 @@ def read_remote_documents(
 def _read_remote(
     path: str | os.PathLike[str], scale: object, manifest_path: str | None
 ) -> VolumeFiles:
-    remote = open_remote(path)
+    remote, volume, manifest = open_remote(path, with_manifest=manifest_path is None)
     try:
-        volume, manifest = read_remote_documents(remote, with_manifest=manifest_path is None)
         chosen = select_scale(volume, scale, remote.path("info"))
         check_supported(volume, chosen, remote.path("info"))
         if manifest_path is not None:

@@ -11,10 +11,11 @@ from urllib.parse import unquote, urlsplit
 
 from shardreader.errors import InfoError
 
-__all__ = ["SourceUrl", "is_loopback", "parse_source"]
+__all__ = ["SourceUrl", "follow_redirect", "is_loopback", "parse_source"]
 
 _PREFIX = "precomputed://"
 _BUCKETS = ("gs", "s3")
+_MOST_REDIRECTS = 8
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,34 @@ def parse_source(source: str | os.PathLike[str]) -> SourceUrl:
         raise InfoError(f"{scheme}://: unknown scheme; give gs://, s3://, https:// or a directory")
     directory = os.path.abspath(_path_of_file_url(text) if scheme else text)
     return SourceUrl("file", directory, "", Path(directory).as_uri())
+
+
+def follow_redirect(hops: list[SourceUrl], target: str) -> SourceUrl:
+    """Where the ``redirect`` of an info leads; anonymously, whatever the first source was read by.
+
+    Parameters
+    ----------
+    hops : list of SourceUrl
+        The sources so far, the last of which redirects.
+    target : str
+
+    Raises
+    ------
+    InfoError
+        It leads in a circle, too far, into a directory, or from a protected connection to one that
+        is not.
+    """
+    where = f"{hops[-1].text}/info: redirects to {target!r}"
+    found = parse_source(target) if "://" in target else None
+    if found is None or found.kind == "file":
+        raise InfoError(f"{where}: expected a gs://, s3:// or https:// URL; ask who published it")
+    if found.root.startswith("http://") and not hops[-1].root.startswith("http://"):
+        raise InfoError(f"{where}: not followed, because http:// is not protected")
+    if found in hops:
+        raise InfoError(f"{where}: that is a circle; ask who published it")
+    if len(hops) > _MOST_REDIRECTS:
+        raise InfoError(f"{where}: followed {_MOST_REDIRECTS} redirects already; give the last URL")
+    return found
 
 
 def _bucket(scheme: str, text: str) -> SourceUrl:
