@@ -7,7 +7,10 @@ a thread of his own, where Ctrl-C gets through.
 from __future__ import annotations
 
 import asyncio
+import atexit
+import functools
 import threading
+import time
 import weakref
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
@@ -17,6 +20,10 @@ __all__ = ["RequestLoop"]
 
 _T = TypeVar("_T")
 _END_SECONDS = 5.0
+# The client's own threads end their part of a cancelled request after the loop has ended. One that
+# still calls Python when the interpreter is taken down ends the process with SIGABRT; nothing tells
+# when they are done, and they take about a millisecond.
+_SETTLE_SECONDS = 0.05
 
 
 class RequestLoop:
@@ -38,6 +45,8 @@ class RequestLoop:
             target=_run, args=(self._loop,), name="shardreader-requests", daemon=True
         )
         self._thread.start()
+        _LOOPS.add(self)
+        _settle_at_exit()
         self._finalizer = weakref.finalize(self, _end, self._loop, self._thread)
 
     def close(self) -> None:
@@ -58,6 +67,20 @@ class RequestLoop:
             self._loop.call_soon_threadsafe(action)
         except RuntimeError:
             return
+
+
+_LOOPS: weakref.WeakSet[RequestLoop] = weakref.WeakSet()
+
+
+@functools.cache
+def _settle_at_exit() -> None:
+    atexit.register(_settle)
+
+
+def _settle() -> None:
+    for loop in list(_LOOPS):
+        loop.close()
+    time.sleep(_SETTLE_SECONDS)
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
