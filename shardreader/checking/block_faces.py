@@ -131,7 +131,7 @@ def block_sizes_of_volume(block_size: Triple, chunk_size: Triple) -> list[Triple
     Examples
     --------
     >>> block_sizes_of_volume((4, 1, 1), (8, 8, 1))
-    [(2, 2, 1), (1, 4, 1), (2, 1, 2), (1, 2, 2), (1, 1, 4)]
+    [(2, 2, 1), (2, 1, 2), (1, 2, 2), (1, 4, 1), (1, 1, 4)]
     """
     most = [max(extent, _LONGEST_BLOCK) for extent in chunk_size]
     volume = prod(block_size)

@@ -123,9 +123,14 @@ def test_any_volume_box_and_output(data: st.DataObject) -> None:
                 memory = out if out.base is None else out.base
                 between = memory.copy()
                 found = volume._core.few_chunks.read_box(box, out)
-                # A chunk that comes again is left to the long way, which keeps it; and kernels
-                # write to aligned memory alone.
-                assert found is out or seen_before or not few_chunks.FlatOutput.fits(out)
+                # A chunk that comes again is left to the long way, which keeps it, as are boxes in
+                # many files; and kernels write to aligned memory alone.
+                is_short = len(written.shards()) <= few_chunks._MOST_FILES
+                assert (
+                    found is out
+                    or seen_before
+                    or not (is_short and few_chunks.FlatOutput.fits(out))
+                )
                 truth = written.box(box.lower, box.upper)
                 if found is not None:
                     np.testing.assert_array_equal(out, truth)

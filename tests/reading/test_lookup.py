@@ -161,7 +161,7 @@ def damaged(tmp_path: Path) -> Written:
     data = bytearray(chunk.read_bytes())
     with open_volume(tmp_path) as reader:
         cell = (point_of[chunk] - np.array(SPEC.voxel_offset)) // SPEC.chunk_size
-        found = reader._source.find(cell[np.newaxis], reader._workers)
+        found = reader._core.source.find(cell[np.newaxis], reader._core.workers)
     data[int(found.starts[0])] ^= 0xFF  # the first word of the encoding: the channel's offset
     chunk.write_bytes(data)
     return volume
