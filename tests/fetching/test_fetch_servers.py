@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from fetching_cases import KEY, assert_right_copy, manifest_of
 from fixture_truth import FAFB_MINI, FIXTURES
-from other_servers import NGINX, free_port, running, upload
+from other_servers import NGINX, free_port, moto, running, upload
 
 import shardreader
+
+__all__ = ["moto"]  # a fixture
 
 SMALL = FIXTURES / "mostly-background"
 
